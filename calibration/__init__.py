@@ -1,0 +1,1 @@
+"""What is measured once for this robot and this model: datasets, ranges, accuracy, cameras, joints, latency."""

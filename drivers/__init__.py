@@ -1,0 +1,1 @@
+"""Cameras, motor buses and the simulated robot. Imports nothing else of this project."""

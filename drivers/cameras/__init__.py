@@ -1,0 +1,1 @@
+"""Cameras, one kind a file. `base.py` is the contract."""

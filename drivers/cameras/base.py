@@ -1,0 +1,57 @@
+"""The camera contract: what a camera thread asks of a camera.
+
+A driver file `drivers/cameras/<kind>.py` defines one subclass of `Camera` named `Device`.
+Frames are RGB uint8 [height, width, 3], written into a buffer that the caller owns. A call releases the interpreter
+lock while it waits. Calls raise only `drivers.errors.DriverError` and its subclasses.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Frame = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class CameraSettings:
+    """One camera: a name for messages, where it is (`device`), and the mode it must deliver."""
+
+    name: str
+    device: str
+    width: int
+    height: int
+    fps: float
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Which frame this is and when it was captured (CLOCK_MONOTONIC ns)."""
+
+    frame_id: int
+    capture_ns: int
+    source: Literal["device", "dequeue"]
+    """Whether the device stamped the frame itself or we did when it was dequeued."""
+
+
+class Camera(ABC):
+    """A source of frames. Construct, `open`, then `read_into` again and again; `close` is safe at any time, and twice."""
+
+    def __init__(self, settings: CameraSettings) -> None:
+        self.settings = settings
+
+    @abstractmethod
+    def open(self) -> None:
+        """Open the device in the asked mode; raise `Disconnected` if it is absent or cannot do that mode."""
+
+    @abstractmethod
+    def read_into(self, frame: Frame, timeout_s: float) -> Stamp:
+        """Wait for the next frame and write it into `frame` [height, width, 3]; raise `Timeout` after `timeout_s`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the device."""

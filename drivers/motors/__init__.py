@@ -1,0 +1,1 @@
+"""Motor buses, one protocol a file. `base.py` is the contract."""

@@ -1,0 +1,97 @@
+"""The motor bus contract: what the control thread asks of a line of motors.
+
+A driver file `drivers/motors/<kind>.py` defines one subclass of `MotorBus` named `Bus`.
+Positions are radians in the joint's own frame; a driver turns them into its register units with `zero_step` and
+`direction`. Deadlines are absolute CLOCK_MONOTONIC nanoseconds and cover a whole call; a call that would pass its
+deadline raises `drivers.errors.Timeout`. Calls raise only `drivers.errors.DriverError` and its subclasses.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+SafeAction = Literal["hold", "release"]
+
+
+@dataclass(frozen=True)
+class MotorSettings:
+    """One motor as the robot's owner describes it."""
+
+    name: str
+    id: int
+    model: str
+    zero_step: int
+    """Encoder count at joint angle zero."""
+    direction: int
+    """+1 or -1: the sign of the joint angle for growing encoder counts."""
+    range_rad: tuple[float, float]
+    safe: SafeAction
+    """What `safe_action` does with it: keep torque at the present position, or let go."""
+
+
+@dataclass(frozen=True)
+class BusSettings:
+    """One bus: a name for messages, a port, a line speed in bit/s and its motors in joint order."""
+
+    name: str
+    port: str
+    baud: int
+    motors: tuple[MotorSettings, ...]
+
+
+class MotorState:
+    """The bus's last answer, in arrays that are allocated once. `stamp_ns` is when the answer was complete."""
+
+    def __init__(self, n: int) -> None:
+        self.position_rad: Floats = np.zeros(n)
+        self.velocity_rad_s: Floats = np.zeros(n)
+        self.current_a: Floats = np.zeros(n)
+        self.temperature_c: Floats = np.zeros(n)
+        self.voltage_v: Floats = np.zeros(n)
+        self.stamp_ns: int = 0
+
+
+class MotorBus(ABC):
+    """A line of motors. Construct, `connect`, then any call; `disconnect` is safe at any time, and twice."""
+
+    def __init__(self, settings: BusSettings) -> None:
+        self.settings = settings
+        self.state = MotorState(len(settings.motors))
+
+    @abstractmethod
+    def connect(self, deadline_ns: int) -> None:
+        """Open the port, find every motor and check its model, read the present state. Torque stays as found."""
+
+    @abstractmethod
+    def enable_torque(self, deadline_ns: int) -> None:
+        """Set every goal to the present position, then switch torque on: nothing moves."""
+
+    @abstractmethod
+    def disable_torque(self, deadline_ns: int) -> None:
+        """Switch torque off on every motor."""
+
+    @abstractmethod
+    def write_setpoints(self, position_rad: Floats, deadline_ns: int) -> None:
+        """Send one position [n] to each motor, in one packet where the protocol has one. Allocates nothing lasting."""
+
+    @abstractmethod
+    def read_state(self, deadline_ns: int) -> None:
+        """Fill position, velocity and stamp of `state`."""
+
+    @abstractmethod
+    def read_health(self, index: int, deadline_ns: int) -> None:
+        """Fill current, temperature and voltage of one motor in `state`; raise `Overload` if it reports a fault."""
+
+    @abstractmethod
+    def safe_action(self, deadline_ns: int) -> None:
+        """Do each motor's declared safe action. Tries every motor, whatever the others answer, then raises the first error."""
+
+    @abstractmethod
+    def disconnect(self) -> None:
+        """Close the port. Never changes torque."""

@@ -1,0 +1,1 @@
+"""The process on the robot: frames and an instruction in, motor commands out, on time."""

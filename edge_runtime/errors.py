@@ -1,0 +1,21 @@
+"""Errors that a person can mend: one line that says what is wrong, where, and what to do."""
+
+
+class EdgeError(Exception):
+    """Base. The command line prints its message on one line and exits with code 2."""
+
+
+class ConfigError(EdgeError):
+    """robot.toml says something impossible."""
+
+
+class BundleError(EdgeError):
+    """A policy bundle is damaged, or is not for this robot or this machine."""
+
+
+class BackendError(EdgeError):
+    """An inference backend is missing or refused a graph."""
+
+
+class InstructionError(EdgeError):
+    """An instruction that the policy cannot take."""

@@ -1,0 +1,1 @@
+"""Checkpoint to verified policy bundle. The only package that imports torch; a robot never needs it."""
