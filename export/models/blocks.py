@@ -1,0 +1,259 @@
+"""The parts that the pi family is built of: a SigLIP vision tower, Gemma decoder layers, rotary positions.
+
+Parameter names inside each part are the published ones (transformers), so a checkpoint loads by prefix alone.
+Shapes: B batch, C cameras, P patches, L prefix tokens, S suffix tokens, W width, K key/value heads, D head_dim.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+MASKED = -1e4
+"""Added to the score of a key that must not be seen. Finite in every precision: -inf makes NaN of a fully masked row."""
+
+
+@dataclass(frozen=True)
+class SiglipConfig:
+    """Sizes of a vision tower: square images of `image` pixels in patches of `patch`."""
+
+    hidden: int
+    layers: int
+    heads: int
+    mlp: int
+    patch: int
+    image: int
+
+    @property
+    def patches(self) -> int:
+        return (self.image // self.patch) ** 2
+
+
+@dataclass(frozen=True)
+class GemmaConfig:
+    """Sizes of a Gemma decoder."""
+
+    width: int
+    depth: int
+    mlp_dim: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+
+
+SIGLIP = {
+    "so400m": SiglipConfig(hidden=1152, layers=27, heads=16, mlp=4304, patch=14, image=224),
+}
+GEMMA = {
+    "gemma_2b": GemmaConfig(width=2048, depth=18, mlp_dim=16384, num_heads=8, num_kv_heads=1, head_dim=256),
+    "gemma_300m": GemmaConfig(width=1024, depth=18, mlp_dim=4096, num_heads=8, num_kv_heads=1, head_dim=256),
+}
+
+
+class SiglipAttention(nn.Module):
+    def __init__(self, config: SiglipConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.q_proj = nn.Linear(config.hidden, config.hidden)
+        self.k_proj = nn.Linear(config.hidden, config.hidden)
+        self.v_proj = nn.Linear(config.hidden, config.hidden)
+        self.out_proj = nn.Linear(config.hidden, config.hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (
+            proj(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for proj in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        out: Tensor = self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return out
+
+
+class SiglipMlp(nn.Module):
+    def __init__(self, config: SiglipConfig) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(config.hidden, config.mlp)
+        self.fc2 = nn.Linear(config.mlp, config.hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+        return out
+
+
+class SiglipLayer(nn.Module):
+    def __init__(self, config: SiglipConfig) -> None:
+        super().__init__()
+        self.layer_norm1 = nn.LayerNorm(config.hidden, eps=1e-6)
+        self.self_attn = SiglipAttention(config)
+        self.layer_norm2 = nn.LayerNorm(config.hidden, eps=1e-6)
+        self.mlp = SiglipMlp(config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.self_attn(self.layer_norm1(x))
+        x = x + self.mlp(self.layer_norm2(x))
+        return x
+
+
+class Siglip(nn.Module):
+    """The vision tower: pixels [N, 3, image, image] in [-1, 1] → patch features [N, P, hidden]."""
+
+    def __init__(self, config: SiglipConfig) -> None:
+        super().__init__()
+        patch_embedding = nn.Conv2d(3, config.hidden, kernel_size=config.patch, stride=config.patch)
+        position_embedding = nn.Embedding(config.patches, config.hidden)
+        nn.init.normal_(position_embedding.weight, std=config.hidden**-0.5)
+        self.embeddings = nn.ModuleDict({"patch_embedding": patch_embedding, "position_embedding": position_embedding})
+        self.encoder = nn.ModuleDict({"layers": nn.ModuleList(SiglipLayer(config) for _ in range(config.layers))})
+        self.post_layernorm = nn.LayerNorm(config.hidden, eps=1e-6)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        x = self.embeddings["patch_embedding"](pixels).flatten(2).transpose(1, 2)
+        x = x + self.embeddings["position_embedding"].weight
+        for layer in self.encoder["layers"]:
+            x = layer(x)
+        out: Tensor = self.post_layernorm(x)
+        return out
+
+
+class RMSNorm(nn.Module):
+    """Gemma's: scaled by 1 + weight, computed in float32."""
+
+    def __init__(self, width: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.float()
+        y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + self.eps)
+        return (y * (1.0 + self.weight.float())).to(x.dtype)
+
+
+class Rotary(NamedTuple):
+    """Cosine and sine of every position's angles, float32 [B, 1, L, D]."""
+
+    cos: Tensor
+    sin: Tensor
+
+
+def rotary(positions: Tensor, head_dim: int, base: float = 10000.0) -> Rotary:
+    """Rotary tables for `positions` [B, L] (RoFormer, https://arxiv.org/abs/2104.09864, in Gemma's half-split layout)."""
+    exponent = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device) / head_dim
+    angles = positions.to(torch.float32)[:, None, :, None] * (1.0 / base**exponent)
+    angles = torch.cat([angles, angles], dim=-1)
+    return Rotary(angles.cos(), angles.sin())
+
+
+def rotate(x: Tensor, table: Rotary) -> Tensor:
+    """Turn x [B, heads, L, D] by its positions' angles."""
+    a, b = x.float().chunk(2, dim=-1)
+    return (x.float() * table.cos + torch.cat([-b, a], dim=-1) * table.sin).to(x.dtype)
+
+
+def additive(mask: Tensor) -> Tensor:
+    """Boolean mask (True: may be seen) → what is added to attention scores."""
+    return (1.0 - mask.to(torch.float32)) * MASKED
+
+
+class GemmaAttention(nn.Module):
+    """Grouped-query attention. The query heads of one K/V head are stacked along the sequence, so K/V is never repeated."""
+
+    def __init__(self, config: GemmaConfig) -> None:
+        super().__init__()
+        self.kv_heads, self.groups, self.head_dim = (
+            config.num_kv_heads,
+            config.num_heads // config.num_kv_heads,
+            config.head_dim,
+        )
+        self.q_proj = nn.Linear(config.width, config.num_heads * config.head_dim, bias=False)
+        self.k_proj = nn.Linear(config.width, config.num_kv_heads * config.head_dim, bias=False)
+        self.v_proj = nn.Linear(config.width, config.num_kv_heads * config.head_dim, bias=False)
+        self.o_proj = nn.Linear(config.num_heads * config.head_dim, config.width, bias=False)
+
+    def keys_values(self, x: Tensor, table: Rotary) -> tuple[Tensor, Tensor]:
+        """x [B, S, W] → keys (rotated) and values [B, K, S, D]."""
+        k, v = (
+            proj(x).unflatten(-1, (self.kv_heads, self.head_dim)).transpose(1, 2) for proj in (self.k_proj, self.v_proj)
+        )
+        return rotate(k, table), v
+
+    def forward(self, x: Tensor, table: Rotary, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        """Attend from x [B, S, W] to keys and values [B, K, T, D]; `bias` [B, 1 or S, T] is added to the scores."""
+        q = rotate(self.q_proj(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2), table)
+        q = q.unflatten(1, (self.kv_heads, self.groups)).flatten(2, 3)  # [B, K, groups·S, D]
+        if bias.shape[1] > 1:
+            bias = bias.repeat(1, self.groups, 1)
+        y = F.scaled_dot_product_attention(q, keys, values, attn_mask=bias[:, None].to(q.dtype))
+        y = y.unflatten(2, (self.groups, -1)).flatten(1, 2).transpose(1, 2).flatten(2)
+        out: Tensor = self.o_proj(y)
+        return out
+
+
+class GemmaMlp(nn.Module):
+    def __init__(self, config: GemmaConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(config.width, config.mlp_dim, bias=False)
+        self.up_proj = nn.Linear(config.width, config.mlp_dim, bias=False)
+        self.down_proj = nn.Linear(config.mlp_dim, config.width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.down_proj(F.gelu(self.gate_proj(x), approximate="tanh") * self.up_proj(x))
+        return out
+
+
+class GemmaLayer(nn.Module):
+    def __init__(self, config: GemmaConfig) -> None:
+        super().__init__()
+        self.input_layernorm = RMSNorm(config.width)
+        self.self_attn = GemmaAttention(config)
+        self.post_attention_layernorm = RMSNorm(config.width)
+        self.mlp = GemmaMlp(config)
+
+    def forward(
+        self, x: Tensor, table: Rotary, bias: Tensor, past: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One layer on x [B, S, W], seeing `past` keys and values [B, K, L, D] first. Returns x and x's own keys, values."""
+        y = self.input_layernorm(x)
+        own_keys, own_values = self.self_attn.keys_values(y, table)
+        keys, values = own_keys, own_values
+        if past is not None:
+            keys, values = torch.cat([past[0], keys], dim=2), torch.cat([past[1], values], dim=2)
+        x = x + self.self_attn(y, table, keys, values, bias)
+        x = x + self.mlp(self.post_attention_layernorm(x))
+        return x, own_keys, own_values
+
+
+class Gemma(nn.Module):
+    """A Gemma decoder without its language head; with `vocab`, it owns the token embedding."""
+
+    def __init__(self, config: GemmaConfig, vocab: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        if vocab:
+            self.embed_tokens = nn.Embedding(vocab, config.width)
+            nn.init.normal_(self.embed_tokens.weight, std=config.width**-0.5)
+        self.layers = nn.ModuleList(GemmaLayer(config) for _ in range(config.depth))
+        self.norm = RMSNorm(config.width)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Tokens [B, T] → embeddings [B, T, W]: table rows times sqrt(width)."""
+        rows: Tensor = self.embed_tokens(tokens)
+        return rows * math.sqrt(self.config.width)
+
+    def forward(
+        self, x: Tensor, positions: Tensor, bias: Tensor, past: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """x [B, S, W] at `positions` [B, S] → normed hidden [B, S, W], its keys and values [depth, B, K, S, D].
+
+        `past` holds keys and values [depth, B, K, L, D] that x sees before its own; `bias` [B, 1 or S, L+S] is additive.
+        """
+        table = rotary(positions, self.config.head_dim)
+        keys, values = [], []
+        for i, layer in enumerate(self.layers):
+            x, k, v = layer(x, table, bias, None if past is None else (past[0][i], past[1][i]))
+            keys.append(k)
+            values.append(v)
+        return self.norm(x), torch.stack(keys), torch.stack(values)
