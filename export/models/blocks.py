@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 MASKED = -1e4
-"""Added to the score of a key that must not be seen. Finite in every precision: -inf makes NaN of a fully masked row."""
+"""Added to the score of a key that must not be seen. Finite in every precision: -inf makes NaN of a row of masks."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,11 @@ GEMMA = {
 }
 
 
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """[B, S, heads·D] → [B, heads, S, D]."""
+    return x.reshape(x.shape[0], x.shape[1], heads, -1).transpose(1, 2)
+
+
 class SiglipAttention(nn.Module):
     def __init__(self, config: SiglipConfig) -> None:
         super().__init__()
@@ -65,9 +70,7 @@ class SiglipAttention(nn.Module):
         self.out_proj = nn.Linear(config.hidden, config.hidden)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (
-            proj(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for proj in (self.q_proj, self.k_proj, self.v_proj)
-        )
+        q, k, v = (split_heads(proj(x), self.heads) for proj in (self.q_proj, self.k_proj, self.v_proj))
         out: Tensor = self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         return out
 
@@ -97,24 +100,40 @@ class SiglipLayer(nn.Module):
         return x
 
 
+class SiglipEmbeddings(nn.Module):
+    def __init__(self, config: SiglipConfig) -> None:
+        super().__init__()
+        self.patch_embedding = nn.Conv2d(3, config.hidden, kernel_size=config.patch, stride=config.patch)
+        self.position_embedding = nn.Embedding(config.patches, config.hidden)
+        nn.init.normal_(self.position_embedding.weight, std=config.hidden**-0.5)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        out: Tensor = self.patch_embedding(pixels).flatten(2).transpose(1, 2) + self.position_embedding.weight
+        return out
+
+
+class SiglipEncoder(nn.Module):
+    def __init__(self, config: SiglipConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(SiglipLayer(config) for _ in range(config.layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
 class Siglip(nn.Module):
     """The vision tower: pixels [N, 3, image, image] in [-1, 1] → patch features [N, P, hidden]."""
 
     def __init__(self, config: SiglipConfig) -> None:
         super().__init__()
-        patch_embedding = nn.Conv2d(3, config.hidden, kernel_size=config.patch, stride=config.patch)
-        position_embedding = nn.Embedding(config.patches, config.hidden)
-        nn.init.normal_(position_embedding.weight, std=config.hidden**-0.5)
-        self.embeddings = nn.ModuleDict({"patch_embedding": patch_embedding, "position_embedding": position_embedding})
-        self.encoder = nn.ModuleDict({"layers": nn.ModuleList(SiglipLayer(config) for _ in range(config.layers))})
+        self.embeddings = SiglipEmbeddings(config)
+        self.encoder = SiglipEncoder(config)
         self.post_layernorm = nn.LayerNorm(config.hidden, eps=1e-6)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        x = self.embeddings["patch_embedding"](pixels).flatten(2).transpose(1, 2)
-        x = x + self.embeddings["position_embedding"].weight
-        for layer in self.encoder["layers"]:
-            x = layer(x)
-        out: Tensor = self.post_layernorm(x)
+        out: Tensor = self.post_layernorm(self.encoder(self.embeddings(pixels)))
         return out
 
 
@@ -140,7 +159,7 @@ class Rotary(NamedTuple):
 
 
 def rotary(positions: Tensor, head_dim: int, base: float = 10000.0) -> Rotary:
-    """Rotary tables for `positions` [B, L] (RoFormer, https://arxiv.org/abs/2104.09864, in Gemma's half-split layout)."""
+    """Rotary tables for `positions` [B, L] (https://arxiv.org/abs/2104.09864, half-split as Gemma)."""
     exponent = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device) / head_dim
     angles = positions.to(torch.float32)[:, None, :, None] * (1.0 / base**exponent)
     angles = torch.cat([angles, angles], dim=-1)
@@ -159,15 +178,11 @@ def additive(mask: Tensor) -> Tensor:
 
 
 class GemmaAttention(nn.Module):
-    """Grouped-query attention. The query heads of one K/V head are stacked along the sequence, so K/V is never repeated."""
+    """Grouped-query attention. The queries of one K/V head are stacked along the sequence, so K/V is never repeated."""
 
     def __init__(self, config: GemmaConfig) -> None:
         super().__init__()
-        self.kv_heads, self.groups, self.head_dim = (
-            config.num_kv_heads,
-            config.num_heads // config.num_kv_heads,
-            config.head_dim,
-        )
+        self.heads, self.kv_heads = config.num_heads, config.num_kv_heads
         self.q_proj = nn.Linear(config.width, config.num_heads * config.head_dim, bias=False)
         self.k_proj = nn.Linear(config.width, config.num_kv_heads * config.head_dim, bias=False)
         self.v_proj = nn.Linear(config.width, config.num_kv_heads * config.head_dim, bias=False)
@@ -175,19 +190,18 @@ class GemmaAttention(nn.Module):
 
     def keys_values(self, x: Tensor, table: Rotary) -> tuple[Tensor, Tensor]:
         """x [B, S, W] → keys (rotated) and values [B, K, S, D]."""
-        k, v = (
-            proj(x).unflatten(-1, (self.kv_heads, self.head_dim)).transpose(1, 2) for proj in (self.k_proj, self.v_proj)
-        )
+        k, v = (split_heads(proj(x), self.kv_heads) for proj in (self.k_proj, self.v_proj))
         return rotate(k, table), v
 
     def forward(self, x: Tensor, table: Rotary, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
         """Attend from x [B, S, W] to keys and values [B, K, T, D]; `bias` [B, 1 or S, T] is added to the scores."""
-        q = rotate(self.q_proj(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2), table)
-        q = q.unflatten(1, (self.kv_heads, self.groups)).flatten(2, 3)  # [B, K, groups·S, D]
+        batch, length, groups = x.shape[0], x.shape[1], self.heads // self.kv_heads
+        q = rotate(split_heads(self.q_proj(x), self.heads), table)  # [B, heads, S, D]
+        q = q.reshape(batch, self.kv_heads, groups * length, -1)
         if bias.shape[1] > 1:
-            bias = bias.repeat(1, self.groups, 1)
+            bias = bias.repeat(1, groups, 1)
         y = F.scaled_dot_product_attention(q, keys, values, attn_mask=bias[:, None].to(q.dtype))
-        y = y.unflatten(2, (self.groups, -1)).flatten(1, 2).transpose(1, 2).flatten(2)
+        y = y.reshape(batch, self.heads, length, -1).transpose(1, 2).flatten(2)
         out: Tensor = self.o_proj(y)
         return out
 
@@ -215,7 +229,7 @@ class GemmaLayer(nn.Module):
     def forward(
         self, x: Tensor, table: Rotary, bias: Tensor, past: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """One layer on x [B, S, W], seeing `past` keys and values [B, K, L, D] first. Returns x and x's own keys, values."""
+        """One layer on x [B, S, W], after `past` keys and values [B, K, L, D]. Returns x and its own keys, values."""
         y = self.input_layernorm(x)
         own_keys, own_values = self.self_attn.keys_values(y, table)
         keys, values = own_keys, own_values
@@ -248,7 +262,7 @@ class Gemma(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """x [B, S, W] at `positions` [B, S] → normed hidden [B, S, W], its keys and values [depth, B, K, S, D].
 
-        `past` holds keys and values [depth, B, K, L, D] that x sees before its own; `bias` [B, 1 or S, L+S] is additive.
+        `past`: keys and values [depth, B, K, L, D] that x sees before its own; `bias` [B, 1 or S, L+S] is additive.
         """
         table = rotary(positions, self.config.head_dim)
         keys, values = [], []

@@ -73,7 +73,7 @@ class Pi0(nn.Module):
         """Images, then text. pixels [B, C, 3, S, S] in [-1, 1], camera_mask bool [B, C], tokens int64 [B, T],
         token_mask bool [B, T] → embeddings [B, L, W], mask bool [B, L]."""
         patches = self.projector(self.vision(pixels.flatten(0, 1)))  # [B·C, P, W]
-        patches = patches.unflatten(0, camera_mask.shape).flatten(1, 2)  # [B, C·P, W]
+        patches = patches.reshape(camera_mask.shape[0], -1, patches.shape[-1])  # [B, C·P, W]
         patch_mask = camera_mask[:, :, None].expand(-1, -1, self.config.vision.patches).flatten(1)
         embeddings = torch.cat([patches, self.language.embed(tokens).to(patches.dtype)], dim=1)
         return embeddings, torch.cat([patch_mask, token_mask], dim=1)
@@ -98,7 +98,7 @@ class Pi0(nn.Module):
         actions = self.action_time_mlp_out(F.silu(self.action_time_mlp_in(actions)))
         return torch.cat([self.state_proj(state)[:, None, :], actions], dim=1)
 
-    def velocity(
+    def velocity(  # noqa: PLR0917
         self, keys: Tensor, values: Tensor, prefix_mask: Tensor, state: Tensor, x_t: Tensor, t_emb: Tensor
     ) -> Tensor:
         """The expert: dx/dt at x_t. keys, values [depth, B, K, L, D], prefix_mask bool [B, L], state [B, padded],
