@@ -1,31 +1,50 @@
 """robot.toml: everything about one robot that the runtime must be told, typed and checked where it enters.
 
 A joint's figures are in its own `units`; the properties with `_rad` in their names are what the control path uses.
+`load` is the way in. The text under a field is also its description in the JSON schema (`edge config --schema`).
 """
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
+
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+$(?!\n)", extra={"say": 'letters, digits, "_", "." and "-"'})]
+Mode = Annotated[str, Meta(pattern=r"^0?[0-7]{3}$(?!\n)", extra={"say": 'an octal file mode such as "0600"'})]
+Text = Annotated[str, Meta(min_length=1)]
+Positive = Annotated[float, Meta(gt=0)]
+Milliseconds = Annotated[float, Meta(gt=0, le=60_000)]
 
 
 class Joint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One joint and the motor that moves it."""
 
-    name: str
-    id: int
-    model: str = "sts3215"
+    name: Name
+    """Its name in reports and messages, unique in its group."""
+    id: Annotated[int, Meta(ge=0, le=253)]
+    """Address on the bus."""
+    model: Text = "sts3215"
+    """Motor model, checked against what the motor itself answers."""
     group: str = ""
     """Joint group ("left", "right", …); the bus's name where empty."""
     units: Literal["rad", "deg"] = "rad"
-    zero_step: int = 2048
+    """Unit of every figure of this joint."""
+    zero_step: Annotated[int, Meta(ge=-1_048_576, le=1_048_575)] = 2048
+    """Encoder count at joint angle zero."""
     direction: Literal[1, -1] = 1
+    """Sign of the joint angle for growing encoder counts."""
     position: tuple[float, float]
     """Lowest and highest position."""
-    velocity: float
-    acceleration: float
-    jerk: float
+    velocity: Positive
+    """Highest velocity, units a second."""
+    acceleration: Positive
+    """Highest acceleration, units a second squared."""
+    jerk: Positive
+    """Highest jerk, units a second cubed."""
     start: float
     """Position from which an episode begins."""
     park: float
@@ -33,38 +52,82 @@ class Joint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     safe: Literal["hold", "release"] = "hold"
     """What this motor does in SAFE: keep torque where it is, or let go."""
 
+    @property
+    def scale_rad(self) -> float:
+        """Radians in one of this joint's units."""
+        return 1.0 if self.units == "rad" else math.pi / 180.0
+
+    @property
+    def position_rad(self) -> tuple[float, float]:
+        """Lowest and highest position, rad."""
+        return self.position[0] * self.scale_rad, self.position[1] * self.scale_rad
+
+    @property
+    def velocity_rad_s(self) -> float:
+        return self.velocity * self.scale_rad
+
+    @property
+    def acceleration_rad_s2(self) -> float:
+        return self.acceleration * self.scale_rad
+
+    @property
+    def jerk_rad_s3(self) -> float:
+        return self.jerk * self.scale_rad
+
+    @property
+    def start_rad(self) -> float:
+        return self.start * self.scale_rad
+
+    @property
+    def park_rad(self) -> float:
+        return self.park * self.scale_rad
+
 
 class Bus(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One line of motors. Joint order here is the order of the policy's state and action."""
 
-    name: str
-    kind: str
-    port: str
+    name: Name
+    """Its name in messages."""
+    kind: Text
+    """Motor protocol: a file name in drivers/motors."""
+    port: Text
+    """Serial port; relative to robot.toml where it begins with "./" or "../"."""
     baud: int = 1_000_000
-    joints: tuple[Joint, ...]
+    """Line speed, bit/s."""
+    joints: Annotated[tuple[Joint, ...], Meta(min_length=1)]
+    """The motors on this line."""
 
 
 class Camera(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One camera; its name is the name the policy knows it by."""
 
-    name: str
-    kind: str
-    device: str
-    width: int = 640
-    height: int = 480
-    fps: float = 30.0
+    name: Name
+    """Camera slot of the policy that this camera fills."""
+    kind: Text
+    """Camera driver: a file name in drivers/cameras."""
+    device: Text
+    """Where it is, as its driver names it; relative to robot.toml where it begins with "./" or "../"."""
+    width: Annotated[int, Meta(ge=1, le=8192)] = 640
+    """Columns, pixels."""
+    height: Annotated[int, Meta(ge=1, le=8192)] = 480
+    """Rows, pixels."""
+    fps: Annotated[float, Meta(gt=0, le=1000)] = 30.0
+    """Frames a second that it must deliver."""
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which bundle runs, and how."""
 
-    bundle: str
+    bundle: Text
     """Path of the bundle, relative to robot.toml."""
-    backend: str = "ort"
-    threads: int = 1
-    flow_steps: int = 0
+    backend: Text = "ort"
+    """Inference backend: a file name in edge_runtime/backends."""
+    threads: Annotated[int, Meta(ge=1, le=256)] = 1
+    """Threads inside the inference library."""
+    flow_steps: Annotated[int, Meta(ge=0, le=1000)] = 0
     """Flow steps an inference; 0 means what the bundle was verified with."""
-    seed: int = 0
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    """Seed of the noise that flow matching starts from."""
     instruction: str = ""
     """First instruction, given as soon as the robot is READY; none where empty."""
     autostart: bool = False
@@ -74,47 +137,82 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The control thread."""
 
-    rate_hz: float = 100.0
-    priority: int = 50
+    rate_hz: Annotated[float, Meta(ge=1, le=1000)] = 100.0
+    """Ticks a second."""
+    priority: Annotated[int, Meta(ge=1, le=99)] = 50
     """SCHED_FIFO priority."""
-    cpu: int = -1
+    cpu: Annotated[int, Meta(ge=-1, le=1023)] = -1
     """Core to pin the control thread to; -1 leaves it to the kernel."""
-    socket: str = "control.sock"
+    socket: Text = "control.sock"
     """Control socket, relative to robot.toml. Whoever may write to it may command the robot."""
-    socket_mode: str = "0600"
+    socket_mode: Mode = "0600"
+    """Permissions of the control socket, octal."""
 
 
 class Deadlines(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """When each arrow of the frame's way is late."""
 
-    frame_age_ms: float = 200.0
-    inference_ms: float = 250.0
-    chunk_age_ms: float = 600.0
+    frame_age_ms: Milliseconds = 200.0
+    """Age of the newest frame of a camera at which it counts as late."""
+    inference_ms: Milliseconds = 250.0
+    """Longest inference."""
+    chunk_age_ms: Milliseconds = 600.0
     """Age of the frame behind the running chunk at which RUN becomes COAST."""
-    tick_ms: float = 5.0
+    tick_ms: Milliseconds = 5.0
     """Lateness of a control tick that counts as an event; a whole period late is a skipped slot."""
-    serial_ms: float = 5.0
-    serial_misses: int = 10
+    serial_ms: Milliseconds = 5.0
+    """Longest serial cycle: one write and one read."""
+    serial_misses: Annotated[int, Meta(ge=1, le=100_000)] = 10
     """Serial cycles in a row that may fail before HOLD."""
-    coast_ms: float = 1000.0
+    coast_ms: Milliseconds = 1000.0
     """Longest COAST before HOLD."""
-    stuck_ms: float = 500.0
+    stuck_ms: Milliseconds = 500.0
     """The kernel ends a process whose control thread has not ticked for this long."""
 
 
 class Episode(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The life of one task."""
 
-    timeout_s: float = 20.0
+    timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 20.0
+    """Longest RUN before the arm parks."""
 
 
 class Robot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One robot: the whole of robot.toml."""
 
-    name: str
+    name: Text
+    """Its name in reports."""
     policy: Policy
-    cameras: tuple[Camera, ...]
-    buses: tuple[Bus, ...]
+    """Which bundle runs, and how."""
+    cameras: Annotated[tuple[Camera, ...], Meta(min_length=1)]
+    """Every camera the policy looks through."""
+    buses: Annotated[tuple[Bus, ...], Meta(min_length=1)]
+    """Every line of motors, in the order of the policy's state and action."""
     control: Control = Control()
+    """The control thread."""
     deadlines: Deadlines = Deadlines()
+    """When each arrow of the frame's way is late."""
     episode: Episode = Episode()
+    """The life of one task."""
+
+    @property
+    def joints(self) -> tuple[Joint, ...]:
+        """Every joint of every bus, in the order of the policy's state and action."""
+        return tuple(joint for bus in self.buses for joint in bus.joints)
+
+
+def load(path: str | Path) -> Robot:
+    """Read and check one robot.toml; paths in the answer are absolute.
+
+    Raises `ConfigError`, one line that names the file and the key, for anything that is not a possible robot.
+    """
+    from edge_runtime import config_check
+
+    return config_check.load(Path(path))
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of robot.toml, with a description for each key."""
+    from edge_runtime import config_schema
+
+    return config_schema.schema(Robot)

@@ -1,0 +1,131 @@
+"""The way from a file to a `Robot`: syntax, names and types, possible values. The first fault found is the error."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edge_runtime.config import Robot
+from edge_runtime.config_rules import problems
+from edge_runtime.errors import ConfigError
+from edge_runtime.suggest import did_you_mean
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_AT = re.compile(r"(?: - at `\$\.?(?P<key>[^`]*)`)?$")
+
+
+def load(path: Path) -> Robot:
+    """Read, check, and make paths absolute. Raises `ConfigError`."""
+    try:
+        return parse(path.read_bytes(), folder=path.parent)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error.__cause__
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def parse(text: bytes, folder: Path) -> Robot:
+    """A `Robot` from the bytes of a robot.toml that lies in `folder`. Raises `ConfigError` without the file's name."""
+    try:
+        document = tomllib.loads(text.decode())
+    except UnicodeDecodeError as error:
+        line = text[: error.start].count(b"\n") + 1
+        raise ConfigError(f"line {line}: not UTF-8 text") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"not TOML: {' '.join(str(error).split())}") from error
+    return build(document, folder)
+
+
+def build(document: dict[str, Any], folder: Path) -> Robot:
+    """A `Robot` from a parsed robot.toml that lies in `folder`. Raises `ConfigError` without the file's name."""
+    for fault in _unknown_keys(document, msgspec.inspect.type_info(Robot), ""):
+        raise ConfigError(fault)
+    try:
+        robot = msgspec.convert(document, Robot)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_in_words(str(error), document)) from error
+    robot = _absolute(robot, folder.absolute())
+    for fault in problems(robot):
+        raise ConfigError(fault)
+    return robot
+
+
+def _unknown_keys(value: object, kind: msgspec.inspect.Type, key: str) -> Iterator[str]:
+    """Every key that no structure has, by its dotted name."""
+    if isinstance(kind, msgspec.inspect.StructType) and isinstance(value, dict):
+        fields = {f.encode_name: f.type for f in kind.fields}
+        for name, inner in value.items():
+            dotted = f"{key}.{name}" if key else name
+            if name not in fields:
+                yield f"{_one_line(dotted)}: unknown key{did_you_mean(name, fields)}"
+            else:
+                yield from _unknown_keys(inner, fields[name], dotted)
+    elif isinstance(kind, msgspec.inspect.VarTupleType) and isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _unknown_keys(inner, kind.item_type, f"{key}[{index}]")
+
+
+def _in_words(message: str, document: dict[str, Any]) -> str:
+    """msgspec's message as `key: what is wrong`, with the value and the nearest valid one."""
+    match = _AT.search(message)
+    key = (match["key"] or "") if match else ""
+    what = _AT.sub("", message).replace("`", "").replace("object", "table")
+    if missing := re.match(r"Object missing required field (\w+)", what):
+        return f"{key}: {missing[1]} is missing" if key else f"{missing[1]} is missing"
+    value, kind = _look_up(key, document)
+    if isinstance(kind, msgspec.inspect.LiteralType):
+        return f"{key}: there is no {_show(value)}{did_you_mean(value, kind.values)}"
+    said = (getattr(kind, "extra", None) or {}).get("say")
+    if said and isinstance(value, str):
+        return f"{key}: must be {said}, not {_show(value)}"
+    got = "" if ", got " in what or isinstance(value, (dict, list)) else f", got {_show(value)}"
+    return f"{key}: {what[0].lower()}{what[1:]}{got}"
+
+
+def _look_up(key: str, document: dict[str, Any]) -> tuple[object, object]:
+    """The value at a dotted key, and msgspec's description of the type it should have."""
+    value: Any = document
+    kind: Any = msgspec.inspect.type_info(Robot)
+    for part in re.findall(r"\w+|\[\d+\]", key):
+        kind = getattr(kind, "type", kind)
+        if part.startswith("["):
+            index = int(part[1:-1])
+            value = value[index]
+            kind = kind.item_type if isinstance(kind, msgspec.inspect.VarTupleType) else kind.item_types[index]
+        else:
+            value = value[part]
+            kind = next(f.type for f in kind.fields if f.encode_name == part)
+    return value, kind
+
+
+def _show(value: object) -> str:
+    text = f'"{value}"' if isinstance(value, str) else str(value)
+    return _one_line(text if len(text) <= 60 else f"{text[:57]}…")
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _absolute(robot: Robot, folder: Path) -> Robot:
+    """Bundle and socket are relative to the file; ports and devices only where they say so with a leading dot."""
+
+    def resolve(place: str) -> str:
+        return str(folder / place) if place.startswith(("./", "../")) else place
+
+    return msgspec.structs.replace(
+        robot,
+        policy=msgspec.structs.replace(robot.policy, bundle=str(folder / robot.policy.bundle)),
+        control=msgspec.structs.replace(robot.control, socket=str(folder / robot.control.socket)),
+        cameras=tuple(msgspec.structs.replace(c, device=resolve(c.device)) for c in robot.cameras),
+        buses=tuple(msgspec.structs.replace(b, port=resolve(b.port)) for b in robot.buses),
+    )

@@ -1,0 +1,113 @@
+"""What no single field can tell: whether the parts of a robot fit together. Each rule yields `key: what is wrong`."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from edge_runtime import plugins
+from edge_runtime.config import Bus, Camera, Joint, Robot
+from edge_runtime.suggest import did_you_mean
+
+BAUDS = (
+    *(9_600, 19_200, 38_400, 57_600, 76_800, 115_200, 128_000, 250_000, 500_000),
+    *(1_000_000, 2_000_000, 3_000_000, 4_000_000, 4_500_000),
+)
+"""Line speeds that Feetech STS (STS3215 memory table, address 6) and Dynamixel X (control table, address 8) have."""
+
+SOCKET_PATH_BYTES = 107
+"""Longest path of a unix socket: sun_path of 108 bytes less its end (unix(7))."""
+
+
+def problems(robot: Robot) -> Iterator[str]:
+    """Everything that makes `robot` impossible, in the order of the file."""
+    yield from _values(robot, "")
+    yield from _policy(robot)
+    yield from _cameras(robot.cameras)
+    yield from _buses(robot.buses)
+    yield from _control(robot)
+
+
+def _values(value: object, key: str) -> Iterator[str]:
+    """Figures are finite and text is printable, everywhere."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield f"{key}: must be a finite number, got {value}"
+    elif isinstance(value, str) and not value.isprintable():
+        yield f"{key}: must be one line of printable text"
+    elif isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            yield from _values(getattr(value, name), f"{key}.{name}" if key else name)
+    elif isinstance(value, tuple):
+        for index, inner in enumerate(value):
+            yield from _values(inner, f"{key}[{index}]")
+
+
+def _policy(robot: Robot) -> Iterator[str]:
+    yield from _known("policy.backend", robot.policy.backend, "edge_runtime.backends")
+    if robot.policy.autostart and not robot.policy.instruction.strip():
+        yield "policy.autostart: moving at power-on needs policy.instruction, which is empty"
+
+
+def _cameras(cameras: tuple[Camera, ...]) -> Iterator[str]:
+    yield from _unique("cameras[{}].name", [c.name for c in cameras])
+    yield from _unique("cameras[{}].device", [(c.kind, c.device) for c in cameras])
+    for index, camera in enumerate(cameras):
+        yield from _known(f"cameras[{index}].kind", camera.kind, "drivers.cameras")
+
+
+def _buses(buses: tuple[Bus, ...]) -> Iterator[str]:
+    yield from _unique("buses[{}].name", [b.name for b in buses])
+    yield from _unique("buses[{}].port", [b.port for b in buses])
+    full_names: dict[tuple[str, str], str] = {}
+    for index, bus in enumerate(buses):
+        key = f"buses[{index}]"
+        yield from _known(f"{key}.kind", bus.kind, "drivers.motors")
+        if bus.baud not in BAUDS:
+            near = min(BAUDS, key=lambda rate: abs(rate - bus.baud))
+            yield f"{key}.baud: no motor bus runs at {bus.baud} bit/s, did you mean {near}?"
+        yield from _unique(key + ".joints[{}].id", [j.id for j in bus.joints])
+        for place, joint in enumerate(bus.joints):
+            where = f"{key}.joints[{place}]"
+            yield from _joint(where, joint)
+            first = full_names.setdefault((joint.group or bus.name, joint.name), where)
+            if first != where:
+                yield f"{where}.name: {joint.name} is already the name of {first}"
+
+
+def _joint(key: str, joint: Joint) -> Iterator[str]:
+    low, high = joint.position
+    if low >= high:
+        yield f"{key}.position: the lowest, {low:g}, must be below the highest, {high:g}"
+    for name, value in (("start", joint.start), ("park", joint.park)):
+        if not low <= value <= high:
+            yield f"{key}.{name}: {value:g} is outside position [{low:g}, {high:g}] {joint.units}"
+
+
+def _control(robot: Robot) -> Iterator[str]:
+    period_ms = 1000.0 / robot.control.rate_hz
+    if robot.deadlines.stuck_ms <= 2 * period_ms:
+        yield (
+            f"deadlines.stuck_ms: {robot.deadlines.stuck_ms:g} would end a healthy process: "
+            f"must be more than two control periods, {2 * period_ms:g} ms"
+        )
+    size = len(os.fsencode(robot.control.socket))
+    if size > SOCKET_PATH_BYTES:
+        yield f"control.socket: {robot.control.socket} has {size} bytes, a socket's path at most {SOCKET_PATH_BYTES}"
+
+
+def _known(key: str, name: str, package: str) -> Iterator[str]:
+    known = plugins.names(package)
+    if name not in known:
+        yield f'{key}: there is no "{name}"{did_you_mean(name, known)}'
+
+
+def _unique(key: str, values: Iterable[object]) -> Iterator[str]:
+    seen: dict[object, int] = {}
+    for index, value in enumerate(values):
+        first = seen.setdefault(value, index)
+        if first != index:
+            shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+            yield f"{key.format(index)}: {shown} is already that of {key.format(first)}"

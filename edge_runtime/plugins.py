@@ -1,0 +1,51 @@
+"""Plug-ins are files: a driver, a backend or a policy is found by its file name and imported on use.
+
+Contracts (`base.py`), private files (`_x.py`) and sub-packages (data, helpers) are no plug-ins.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from types import ModuleType
+
+from edge_runtime.errors import EdgeError
+from edge_runtime.suggest import did_you_mean
+
+_INSTALL = {
+    "cv2": "opencv-python-headless",
+    "serial": "pyserial",
+    **dict.fromkeys(("torch", "onnx", "onnxscript"), "'edge-runtime[export]'"),
+    **dict.fromkeys(("tensorrt", "pycuda", "cuda"), "'edge-runtime[tensorrt]'"),
+}
+"""What to install for an import name that is not the name of its distribution."""
+
+
+def names(package: str) -> tuple[str, ...]:
+    """Names of the plug-ins in `package` ("drivers.cameras"), sorted."""
+    path = importlib.import_module(package).__path__
+    found = (m.name for m in pkgutil.iter_modules(path) if not m.ispkg)
+    return tuple(sorted(n for n in found if n != "base" and not n.startswith("_")))
+
+
+def load(package: str, name: str) -> ModuleType:
+    """Import the plug-in `name` of `package`.
+
+    Raises `EdgeError` for a name that is not there (with the nearest that is) and for a missing library.
+    """
+    known = names(package)
+    if name not in known:
+        raise EdgeError(f'{package}: there is no "{name}"{did_you_mean(name, known)}')
+    return require(f"{package}.{name}")
+
+
+def require(module: str) -> ModuleType:
+    """Import one of our own modules; `EdgeError` that says what to install where a library it needs is missing."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing == module.partition(".")[0]:
+            raise
+        install = _INSTALL.get(missing, missing)
+        raise EdgeError(f'{module} needs "{missing}", which is not installed: pip install {install}') from error

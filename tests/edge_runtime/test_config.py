@@ -1,0 +1,280 @@
+"""robot.toml: what is possible loads; anything else is one line: file, key, what is wrong, the nearest name."""
+
+from __future__ import annotations
+
+import copy
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from edge_runtime import config
+from edge_runtime.errors import ConfigError
+from tests.robot_toml import NAMES, ROBOT
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+BUS = '[[buses]]\nname = "arm"\nkind = "feetech"\nport = "./arm"\n'
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "robot.toml"
+    path.write_text(text)
+    return path
+
+
+def error_of(folder: Path, text: str) -> str:
+    """The one line that loading `text` gives, without the file's name in front, which must be there."""
+    path = write(folder, text)
+    with pytest.raises(ConfigError) as caught:
+        config.load(path)
+    line = str(caught.value)
+    assert line.startswith(f"{path}: ")
+    assert line.isprintable(), line
+    return line.removeprefix(f"{path}: ")
+
+
+def test_a_valid_file_loads(tmp_path: Path) -> None:
+    robot = config.load(write(tmp_path, ROBOT))
+    assert tuple(j.name for j in robot.joints) == NAMES
+    assert robot.episode.timeout_s == 12.5
+    assert robot.control.priority == 50
+
+
+def test_paths_are_relative_to_the_file_where_they_say_so(tmp_path: Path) -> None:
+    text = ROBOT.replace('device = "./camera-wrist.sock"', 'device = "0"')
+    robot = config.load(write(tmp_path, text))
+    assert robot.policy.bundle == str(tmp_path / "bundle")
+    assert robot.control.socket == str(tmp_path / "control.sock")
+    assert robot.buses[0].port == str(tmp_path / "arm")
+    assert robot.cameras[0].device == str(tmp_path / "camera-base.sock")
+    assert robot.cameras[1].device == "0"
+
+
+def test_an_absolute_path_stays(tmp_path: Path) -> None:
+    robot = config.load(write(tmp_path, ROBOT.replace('bundle = "bundle"', 'bundle = "/srv/b"')))
+    assert robot.policy.bundle == "/srv/b"
+
+
+def test_degrees_become_radians(tmp_path: Path) -> None:
+    text = ROBOT.replace('name = "elbow_flex"', 'name = "elbow_flex"\nunits = "deg"')
+    joint = config.load(write(tmp_path, text)).joints[2]
+    assert joint.position_rad == pytest.approx((math.radians(-1.5), math.radians(1.5)))
+    assert joint.velocity_rad_s == pytest.approx(math.radians(2))
+    assert joint.acceleration_rad_s2 == pytest.approx(math.radians(10))
+    assert joint.jerk_rad_s3 == pytest.approx(math.radians(100))
+    assert joint.start_rad == pytest.approx(math.radians(0.1))
+    assert joint.park_rad == 0.0
+
+
+JOINT_2 = "buses[0].joints[2]"
+SPOILED = [
+    (
+        'name = "elbow_flex"',
+        'name = "elbow_flex"\nvelocty = 1',
+        f'{JOINT_2}.velocty: unknown key, did you mean "velocity"?',
+    ),
+    ("[episode]", "[epsiode]", 'epsiode: unknown key, did you mean "episode"?'),
+    ("[policy]", "[policy]\nzzz = 1", "policy.zzz: unknown key; known: autostart, backend, bundle"),
+    ('bundle = "bundle"', "", "policy: bundle is missing"),
+    ('name = "bench arm"', "", "name is missing"),
+    ("rate_hz = 100", 'rate_hz = "fast"', "control.rate_hz: expected float, got str"),
+    ("rate_hz = 100", "rate_hz = 0", "control.rate_hz: expected float >= 1.0, got 0"),
+    ("rate_hz = 100", "rate_hz = 5000", "control.rate_hz: expected float <= 1000.0, got 5000"),
+    ("rate_hz = 100", "rate_hz = true", "control.rate_hz: expected float, got bool"),
+    ("rate_hz = 100", "rate_hz = 1979-05-27", "control.rate_hz: expected float, got date"),
+    ("rate_hz = 100", "priority = 100", "control.priority: expected int <= 99, got 100"),
+    ("rate_hz = 100", 'socket_mode = "0888"', 'control.socket_mode: must be an octal file mode such as "0600", not '),
+    (
+        "rate_hz = 100",
+        'socket_mode = "600\\n"',
+        'control.socket_mode: must be an octal file mode such as "0600", not "600?"',
+    ),
+    ("rate_hz = 100", f'socket = "{"s" * 120}"', "control.socket: "),
+    ("frame_age_ms = 200.0", "frame_age_ms = 0", "deadlines.frame_age_ms: expected float > 0.0, got 0"),
+    (
+        "frame_age_ms = 200.0",
+        "stuck_ms = 20",
+        "deadlines.stuck_ms: 20 would end a healthy process: must be more than two",
+    ),
+    ("timeout_s = 12.5", "timeout_s = nan", "episode.timeout_s: "),
+    ("timeout_s = 12.5", "timeout_s = inf", "episode.timeout_s: expected float <= 86400.0, got inf"),
+    (
+        'name = "elbow_flex"',
+        'name = "elbow flex"',
+        f'{JOINT_2}.name: must be letters, digits, "_", "." and "-", not "elbow fl',
+    ),
+    (
+        'name = "elbow_flex"',
+        'name = "gripper"',
+        "buses[0].joints[5].name: gripper is already the name of buses[0].joints[2]",
+    ),
+    ("id = 3", "id = 2", "buses[0].joints[2].id: 2 is already that of buses[0].joints[1].id"),
+    ("id = 3", "id = 254", f"{JOINT_2}.id: expected int <= 253, got 254"),
+    ("id = 3", "id = 3.5", f"{JOINT_2}.id: expected int, got float"),
+    ("id = 3", 'id = 3\nunits = "degrees"', f'{JOINT_2}.units: there is no "degrees", did you mean "deg"?'),
+    ("id = 3", "id = 3\ndirection = 2", f"{JOINT_2}.direction: there is no 2; known: -1, 1"),
+    ('device = "./camera-wrist.sock"', 'device = "./camera-base.sock"', "cameras[1].device: sim "),
+    ('name = "wrist"', 'name = "base"', "cameras[1].name: base is already that of cameras[0].name"),
+    (
+        'name = "wrist"\nkind = "sim"',
+        'name = "wrist"\nkind = "smi"',
+        'cameras[1].kind: there is no "smi", did you mean "sim"?',
+    ),
+    ('kind = "feetech"', 'kind = "fetech"', 'buses[0].kind: there is no "fetech", did you mean "feetech"?'),
+    (
+        'kind = "feetech"',
+        'kind = "feetech"\nbaud = 1000',
+        "buses[0].baud: no motor bus runs at 1000 bit/s, did you mean 9600?",
+    ),
+    (
+        'bundle = "bundle"',
+        'bundle = "bundle"\nbackend = "orrt"',
+        'policy.backend: there is no "orrt", did you mean "ort"?',
+    ),
+    (
+        'instruction = "pick up the red cup"',
+        "autostart = true",
+        "policy.autostart: moving at power-on needs policy.instruction",
+    ),
+    ('bundle = "bundle"', 'bundle = "bun\\u0000dle"', "policy.bundle: must be one line of printable text"),
+    ('bundle = "bundle"', "bundle =", "not TOML: "),
+    ("[policy]", '["unknown\\nkey"]\n[policy]', "unknown?key: unknown key"),
+]
+
+
+@pytest.mark.parametrize(("good", "bad", "message"), SPOILED)
+def test_one_fault_is_one_line_that_names_it(tmp_path: Path, good: str, bad: str, message: str) -> None:
+    assert good in ROBOT
+    assert error_of(tmp_path, ROBOT.replace(good, bad, 1)).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("position", "[1.5, -1.5]", "position: the lowest, 1.5, must be below the highest, -1.5"),
+        ("position", "[1.5, 1.5]", "position: the lowest, 1.5, must be below the highest, 1.5"),
+        ("position", "[1.5]", "position: expected array of length 2, got 1"),
+        ("position", "[-inf, inf]", "position[0]: must be a finite number, got -inf"),
+        ("velocity", "0", "velocity: expected float > 0.0, got 0"),
+        ("velocity", "nan", "velocity: expected float > 0.0, got nan"),
+        ("jerk", "-1.0", "jerk: expected float > 0.0, got -1.0"),
+        ("jerk", "inf", "jerk: must be a finite number, got inf"),
+        ("start", "1.6", "start: 1.6 is outside position [-1.5, 1.5] rad"),
+        ("park", "-2", "park: -2 is outside position [-1.5, 1.5] rad"),
+    ],
+)
+def test_impossible_figures_of_a_joint(tmp_path: Path, field: str, value: str, message: str) -> None:
+    lines = [f"{field} = {value}" if line.startswith(f"{field} =") else line for line in ROBOT.splitlines()]
+    assert error_of(tmp_path, "\n".join(lines)) == f"buses[0].joints[0].{message}"
+
+
+def test_start_and_park_may_stand_on_the_limits(tmp_path: Path) -> None:
+    text = ROBOT.replace("start = 0.1", "start = 1.5").replace("park = 0.0", "park = -1.5")
+    assert config.load(write(tmp_path, text)).joints[0].start == 1.5
+
+
+def test_a_robot_without_joints_is_refused(tmp_path: Path) -> None:
+    assert error_of(tmp_path, ROBOT[: ROBOT.index("[[buses.joints]]")]).startswith("buses[0]: joints is missing")
+
+
+def test_the_same_joint_name_in_two_groups_is_fine(tmp_path: Path) -> None:
+    second = ROBOT[ROBOT.index("[[buses]]") :].replace('name = "arm"', 'name = "left"').replace("./arm", "./left")
+    robot = config.load(write(tmp_path, ROBOT + second))
+    assert len(robot.joints) == 12
+
+
+def test_a_syntax_error_names_its_line(tmp_path: Path) -> None:
+    assert "line 2" in error_of(tmp_path, 'name = "x"\npolicy = = 3\n')
+
+
+def test_bytes_that_are_no_text_name_their_line(tmp_path: Path) -> None:
+    path = tmp_path / "robot.toml"
+    path.write_bytes(b'name = "x"\n# \xff\n')
+    with pytest.raises(ConfigError, match="line 2: not UTF-8 text"):
+        config.load(path)
+
+
+def test_an_absent_file_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        config.load(tmp_path / "nowhere.toml")
+
+
+def test_the_schema_describes_every_key() -> None:
+    definitions = config.schema()["$defs"]
+    assert set(definitions) == {"Robot", "Policy", "Camera", "Bus", "Joint", "Control", "Deadlines", "Episode"}
+    for name, definition in definitions.items():
+        assert definition["additionalProperties"] is False
+        for key, value in definition["properties"].items():
+            assert value.get("description"), f"{name}.{key} has no description"
+
+
+hypothesis = pytest.importorskip("hypothesis")
+st = hypothesis.strategies
+
+DOCUMENT: dict[str, Any] = tomllib.loads(ROBOT)
+LEAF = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(),
+    st.sampled_from(["", "rad", "deg", "sim", "feetech", "hold", "0600", "\n", "\x00", "/", "..", 10**400]),
+)
+VALUE = st.recursive(LEAF, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3))
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place in a document that can be overwritten."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path] * bool(path) + [place for key, v in inner for place in _places(v, (*path, key))]
+
+
+@hypothesis.given(
+    changes=st.lists(st.tuples(st.sampled_from(_places(DOCUMENT)), VALUE, st.booleans()), min_size=1, max_size=4)
+)
+@hypothesis.settings(max_examples=300)
+def test_a_mutated_document_is_a_robot_or_one_line(changes: list[tuple[tuple[Any, ...], Any, bool]]) -> None:
+    from edge_runtime import config_check
+
+    document = copy.deepcopy(DOCUMENT)
+    for path, value, delete in changes:
+        try:
+            holder = document
+            for key in path[:-1]:
+                holder = holder[key]
+            if delete:
+                del holder[path[-1]]
+            else:
+                holder[path[-1]] = value
+        except (KeyError, IndexError, TypeError):
+            continue  # an earlier change has removed the place
+    try:
+        robot = config_check.build(document, Path("/robot"))
+    except ConfigError as error:
+        line = str(error)
+        assert line.isprintable()
+    else:
+        assert msgspec.convert(msgspec.to_builtins(robot), config.Robot) == robot
+
+
+@hypothesis.given(text=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_any_bytes_are_a_robot_or_one_line(text: bytes) -> None:
+    from edge_runtime import config_check
+
+    with pytest.raises(ConfigError) as caught:
+        config_check.parse(text, Path("/robot"))
+    assert str(caught.value).isprintable()
+
+
+def test_deep_nesting_is_one_line() -> None:
+    from edge_runtime import config_check
+
+    with pytest.raises(ConfigError):
+        config_check.parse(b"a = " + b"[" * 20_000, Path("/robot"))
