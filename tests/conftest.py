@@ -26,7 +26,7 @@ if importlib.util.find_spec("hypothesis"):
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of reference checkpoints and footage beside the checkout; tests that need it skip where it is absent."""
+    """The folder of reference checkpoints and footage beside the checkout; tests skip where it is absent."""
     folder = ROOT.parent / "shared"
     if not folder.is_dir():
         pytest.skip(f"no reference data: {folder} is not there")

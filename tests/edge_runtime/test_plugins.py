@@ -43,7 +43,7 @@ def test_loading_one_imports_only_that_one(package: str) -> None:
 
 
 def test_an_unknown_name_names_the_nearest(package: str) -> None:
-    with pytest.raises(EdgeError, match='^toolbox_of_plugins: there is no "hamer", did you mean "hammer"\\?$'):
+    with pytest.raises(EdgeError, match=r'^toolbox_of_plugins: there is no "hamer", did you mean "hammer"\?$'):
         plugins.load(package, "hamer")
 
 

@@ -1,0 +1,56 @@
+# A newcomer needs two: `make demo` and `make test`. `make` alone lists them all.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+WORKERS ?= 2
+SETTINGS := pyproject.toml constraints.txt .ci/venv
+VENV := .venv/bin/python
+export TORCH_INDEX WORKERS
+.DEFAULT_GOAL := help
+.SUFFIXES:
+MAKEFLAGS += --no-print-directory
+
+.PHONY: help
+help: ## this list
+	@echo "make <target>, in a checkout, with python3 (3.10-3.13), venv and make:"
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
+	@echo "PYTHON=python3.x picks the interpreter. Where pip's torch brings CUDA that you do not need,"
+	@echo "TORCH_INDEX=URL names an index of CPU builds, such as pytorch.org's."
+
+.PHONY: demo
+demo: .venv/.export ## install, export the demo checkpoint, drive the simulated robot, report (runs/demo)
+	@$(VENV) -m benchmarks.demo
+
+.PHONY: test
+test: .venv/.dev ## all tests, under 10 minutes on two cores
+	@$(VENV) -m pytest -p no:benchmark -n $(WORKERS) --dist loadfile
+
+.PHONY: lint
+lint: .venv/.dev ## ruff, and mypy --strict on the four packages
+	@$(VENV) -m ruff check --quiet .
+	@$(VENV) -m mypy --no-error-summary
+
+.PHONY: check
+check: lint test ## lint, then all tests
+
+.PHONY: test-runtime
+test-runtime: ## tests without torch on each Python of 3.10-3.13 that is here
+	@bash .ci/test-runtime
+
+.PHONY: bench
+bench: .venv/.dev ## stage and deadline benchmarks against benchmarks/budgets.toml
+	@$(VENV) -m benchmarks.bench
+
+.PHONY: demo-policy
+demo-policy: .venv/.export ## train the demo checkpoint anew: up to 2 h on two cores, minutes on a GPU; resumes
+	@$(VENV) -m benchmarks.demo.train
+
+.PHONY: clean
+clean: ## remove what was built and installed; keeps runs/
+	@rm -rf .venv .venv-3.* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.%: $(SETTINGS)
+	@test -n "$(PYTHON)" || { echo "no python3 of 3.10 to 3.13 found: sudo apt-get install python3 python3-venv" >&2; exit 2; }
+	@bash .ci/venv $(PYTHON) .venv $*
+	@touch $@
