@@ -1,0 +1,101 @@
+"""ONNX Runtime on the CPU: every input and output bound once to numpy memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_runtime.backends.base import Backend, Buffer, Graph, check_feed
+from edge_runtime.errors import BackendError
+
+_DTYPES: dict[str, type[np.generic]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(bool)": np.bool_,
+}
+
+
+class OrtGraph(Graph):
+    """One session and its binding."""
+
+    def __init__(
+        self, path: Path, session: Any, inputs: dict[str, Buffer], fed: dict[str, Buffer], outputs: dict[str, Buffer]
+    ) -> None:
+        self.inputs, self.outputs = inputs, outputs
+        self._path = path
+        self._fed = fed  # keeps the bound memory alive
+        self._session = session
+        self._binding = session.io_binding()
+        for name, buffer in {**inputs, **fed}.items():
+            self._binding.bind_input(name, "cpu", 0, buffer.dtype.type, buffer.shape, buffer.ctypes.data)
+        for name, buffer in outputs.items():
+            self._binding.bind_output(name, "cpu", 0, buffer.dtype.type, buffer.shape, buffer.ctypes.data)
+
+    def run(self) -> None:
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except _refusals() as error:
+            raise BackendError(f"{self._path}: failed while it ran: {_one_line(error)}") from error
+
+
+class Engine(Backend):
+    """`threads` cores, which sleep between operators instead of spinning: the control thread needs them too."""
+
+    def load(self, path: Path, feeds: Mapping[str, tuple[Graph, str]] | None = None) -> OrtGraph:
+        session = self._session(path)
+        sources = {name: graph.outputs[output] for name, (graph, output) in (feeds or {}).items()}
+        inputs = _allocate(path, session.get_inputs())
+        for name, source in sources.items():
+            if name not in inputs:
+                raise BackendError(f"{path}: has no input {name} to feed; export the bundle again")
+            check_feed(path, name, inputs[name].shape, inputs[name].dtype, source)
+            del inputs[name]
+        return OrtGraph(path, session, inputs, sources, _allocate(path, session.get_outputs()))
+
+    def _session(self, path: Path) -> Any:
+        try:
+            import onnxruntime as ort
+        except ImportError as error:
+            raise BackendError(f"backend ort: {error}; pip install onnxruntime") from error
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 4  # what goes wrong is raised, and said once
+        try:
+            return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except _refusals() as error:
+            raise BackendError(f"{path}: ONNX Runtime {ort.__version__} refuses it: {_one_line(error)}") from error
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises: a handful of classes without a common base of their own."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return (
+        *(state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NoSuchFile),
+        *(state.NotImplemented, state.NoModel, state.RuntimeException, state.EPFail),
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _allocate(path: Path, arguments: Iterable[Any]) -> dict[str, Buffer]:
+    """A zeroed buffer for every input or output of a session."""
+    buffers: dict[str, Buffer] = {}
+    for argument in arguments:
+        if argument.type not in _DTYPES:
+            raise BackendError(f"{path}: {argument.name} is of type {argument.type}, which is not supported")
+        if not all(isinstance(n, int) for n in argument.shape):
+            raise BackendError(f"{path}: {argument.name} has shape {argument.shape}; shapes must be static")
+        buffers[argument.name] = np.zeros(argument.shape, _DTYPES[argument.type])
+    return buffers

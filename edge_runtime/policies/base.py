@@ -1,0 +1,61 @@
+"""The policy contract: an observation in, a chunk of actions out.
+
+A policy file `edge_runtime/policies/<kind>.py` defines one class named `Runner` that satisfies `Policy`; a bundle names
+its kind. Behaviour is added by wrapping: whatever has `infer` is a policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.bundle import PolicySpec
+
+Frame = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """An instruction as the model reads it: tokens int64 [max_tokens] and which of them count, bool [max_tokens]."""
+
+    instruction: str
+    tokens: NDArray[np.int64]
+    mask: NDArray[np.bool_]
+
+
+@dataclass
+class Observation:
+    """What the robot sees now and what it was told.
+
+    `frames`: camera name → uint8 RGB [height, width, 3] of that camera's `CameraSpec`; one that is left out is masked.
+    `state`: [dims] in the robot's own units, order of `PolicySpec.state`.
+    """
+
+    frames: Mapping[str, Frame]
+    state: Floats
+    prompt: Prompt
+
+
+class Policy(Protocol):
+    """What the inference thread asks of a policy. One thread calls `infer`; any thread may call `prompt`."""
+
+    @property
+    def spec(self) -> PolicySpec: ...
+
+    @property
+    def frames(self) -> Mapping[str, Frame]:
+        """The model's own input buffers, one a camera: frames written there and passed to `infer` are not copied."""
+        ...
+
+    def prompt(self, instruction: str) -> Prompt:
+        """Tokenize an instruction; raise `InstructionError` where the model cannot take it."""
+        ...
+
+    def infer(self, observation: Observation, chunk_out: Floats) -> None:
+        """Write the actions [horizon, dims] that follow `observation`, in the robot's own units, into `chunk_out`."""
+        ...
