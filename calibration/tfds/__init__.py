@@ -1,0 +1,1 @@
+"""The files that TensorFlow Datasets writes, read without TensorFlow: framing, checksums, examples, feature tables."""
