@@ -89,7 +89,7 @@ def look_at(eye: Floats, target: Floats, up: Floats, focal: float) -> View:
     return View(eye, np.stack([right, np.cross(forward, right), forward]), focal)
 
 
-BASE = look_at(np.array([0.66, 0.0, 0.70]), np.array([0.215, 0.0, 0.03]), np.array([0.0, 0.0, 1.0]), 660.0)
+BASE = look_at(np.array([0.66, 0.0, 0.70]), np.array([0.145, 0.0, 0.03]), np.array([0.0, 0.0, 1.0]), 700.0)
 
 
 def wrist_view(pose: Pose) -> View:
@@ -231,6 +231,11 @@ def _rings(cup: Cup) -> tuple[Floats, Floats, Floats]:
     return start + ring * (CUP_RADIUS_M * _BOTTOM_TAPER), start + axis * CUP_HEIGHT_M + ring * CUP_RADIUS_M, axis
 
 
+def cup_outline(cup: Cup) -> Floats:
+    """Points [40, 3] whose hull is the cup."""
+    return np.concatenate(_rings(cup)[:2])
+
+
 def _finger_centre(pose: Pose, q: Floats, sign: int) -> Floats:
     offset = float(q[5]) * arm.HALF_GAP_M_PER_RAD + FINGER_THICKNESS_M / 2
     return pose.tip + sign * offset * pose.finger
@@ -266,7 +271,7 @@ def render(scene: Scene, camera: str, out: Image) -> None:
     else:
         canvas.table()
     for cup in scene.cups:
-        canvas.shadow(np.concatenate(_rings(cup)[:2]))
+        canvas.shadow(cup_outline(cup))
     _arm_shadow(canvas, pose)
     forearm_side = pose.tangent
     parts: list[tuple[float, int, object]] = []
@@ -280,7 +285,7 @@ def render(scene: Scene, camera: str, out: Image) -> None:
         add(_finger_centre(pose, scene.q, sign) - 0.02 * pose.approach, 1, sign)
     if camera == "base":
         add(pose.wrist + 0.025 * pose.approach, 1, 0)
-        add((pose.elbow + pose.wrist) / 2 + 0.03 * pose.approach * 0, 2)
+        add((pose.elbow + pose.wrist) / 2, 2)
         add((pose.shoulder + pose.elbow) / 2, 3)
         add(pose.shoulder * (1, 1, 0.5), 4)
     for _, kind, what in sorted(parts, key=lambda p: -p[0]):
@@ -298,7 +303,7 @@ def render(scene: Scene, camera: str, out: Image) -> None:
             canvas.bar(pose.shoulder, pose.elbow, forearm_side, 0.040, 0.034, _METAL)
         else:
             radial = np.cross(pose.tangent, (0.0, 0.0, 1.0))
-            foot = np.array([pose.shoulder[0] * 0, 0.0, 0.0])
+            foot = np.zeros(3)
             canvas.bar(foot, np.array([0.0, 0.0, 0.05]), pose.tangent, 0.11, 0.11, _DARK)
             canvas.bar(np.array([0.0, 0.0, 0.05]), pose.shoulder + (0.0, 0.0, 0.02) - 0.02 * radial,
                        pose.tangent, 0.055, 0.055, _SERVO)  # fmt: skip

@@ -24,7 +24,7 @@ PHRASES = (
 )  # fmt: skip
 LIFTED_M, HELD_S = 0.04, 0.3
 """A task is done when the named cup has been held this high for this long."""
-START_RAD = np.array([0.0, -0.35, 1.95, 1.55, 0.0, 0.6])
+START_RAD = np.array([0.0, -0.13, 1.895, 1.377, 0.0, 0.6])
 _TOPPLE_ABOVE = 0.75
 """A push at more than this share of a cup's height tips it over."""
 
