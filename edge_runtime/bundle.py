@@ -1,79 +1,150 @@
 """The policy bundle: what export hands to the robot, and how the robot checks it before it trusts it.
 
 A directory with `manifest.json`, one ONNX file a graph, `tokenizer.json`, `accuracy.json` and the files they need.
-The manifest names every file with its size and sha256; a bundle with a missing, changed or unlisted file is refused.
+The manifest names every file with its size and sha256, and carries a seal over itself; a bundle with a missing, changed
+or unlisted file is refused. `engines/` is made on the robot and is no part of what was handed over.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import msgspec
 
+from edge_runtime.bundle_spec import (
+    CameraSpec,
+    FlowSpec,
+    Manifest,
+    ManifestFile,
+    Normalisation,
+    PolicySpec,
+    PromptSpec,
+    Source,
+    VectorSpec,
+    impossible,
+)
+from edge_runtime.errors import BundleError
+
+__all__ = [
+    "Bundle",
+    "CameraSpec",
+    "FlowSpec",
+    "Manifest",
+    "Normalisation",
+    "PolicySpec",
+    "PromptSpec",
+    "Source",
+    "VectorSpec",
+    "open_bundle",
+    "seal",
+]
+
 FORMAT = 1
+MANIFEST = "manifest.json"
+ENGINES = "engines"
+_UNSEALED = "0" * 64
+_BLOCK = 1 << 20
 
 
-class CameraSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A camera slot of the policy: the uint8 frame [height, width, 3] that the image graph takes."""
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose every file was found as it was handed over."""
 
-    name: str
-    height: int
-    width: int
-
-
-class VectorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A state or an action: `names` and `units` per dimension, and the width the model pads it to."""
-
-    names: tuple[str, ...]
-    units: tuple[str, ...]
-    padded: int
+    path: Path
+    manifest: Manifest
 
     @property
-    def dims(self) -> int:
-        return len(self.names)
+    def spec(self) -> PolicySpec:
+        return self.manifest.spec
+
+    def graph(self, name: str) -> Path:
+        """Path of the graph `name` ("image", "prefix", "step")."""
+        return self.path / self.manifest.graphs[name]
 
 
-class Normalisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`mean_std`: y = (x - a) / (b + eps_in), x = y·(b + eps_out) + a. `none`: nothing. Later schemes add rows here."""
+def seal(directory: Path, manifest: Manifest) -> Path:
+    """Write `manifest` into `directory` with size and sha256 of every file there, and its seal. Returns its path."""
+    listed = {str(f.relative_to(directory)): f for f in sorted(directory.rglob("*")) if f.is_file()}
+    listed.pop(MANIFEST, None)
+    files = {name: ManifestFile(size=f.stat().st_size, sha256=_sha256(f)) for name, f in listed.items()}
+    sealed = msgspec.structs.replace(manifest, format=FORMAT, files=files, seal=_UNSEALED)
+    text = msgspec.json.format(msgspec.json.encode(sealed), indent=2) + b"\n"
+    digest = hashlib.sha256(text).hexdigest().encode()
+    path = directory / MANIFEST
+    path.write_bytes(text.replace(_UNSEALED.encode(), digest))
+    return path
 
-    kind: Literal["mean_std", "none"]
-    a: tuple[float, ...] = ()
-    b: tuple[float, ...] = ()
-    eps_in: float = 0.0
-    eps_out: float = 0.0
 
+def open_bundle(path: Path) -> Bundle:
+    """Check a bundle and open it. Reads every byte of it once.
 
-class FlowSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Flow matching head: Euler steps from t_start to t_end; x starts as standard normal noise [horizon, action.padded].
-
-    `constants` (a safetensors file) holds per step count `cond.<steps>` [steps, ...]: what the step graph needs to know of t.
+    Raise `BundleError`, one line that names the field or the file, for whatever is not as it was sealed.
     """
+    if not path.is_dir():
+        raise BundleError(f"{path}: no such bundle; make one with `edge export CHECKPOINT -o {path}`")
+    manifest = _read_manifest(path / MANIFEST)
+    for name, entry in manifest.files.items():
+        _check_file(path, name, entry)
+    unlisted = sorted(_present(path) - set(manifest.files))
+    if unlisted:
+        raise BundleError(
+            f"{path / unlisted[0]}: not in the manifest; a bundle holds nothing that was not sealed with it"
+        )
+    wanted = {f"graphs.{k}": v for k, v in manifest.graphs.items()}
+    wanted |= {"constants": manifest.constants, "tokenizer": manifest.tokenizer, "accuracy": manifest.accuracy}
+    for field, name in wanted.items():
+        if name not in manifest.files:
+            raise BundleError(f"{path / MANIFEST}: {field} names {name!r}, which is not among its files")
+    return Bundle(path, manifest)
 
-    steps: int
-    t_start: float
-    t_end: float
-    noise: Literal["normal"] = "normal"
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror}); this is no bundle, or not all of one") from error
+    try:
+        head: Any = msgspec.json.decode(text)
+        if isinstance(head, dict) and head.get("format", FORMAT) != FORMAT:
+            raise BundleError(f"{path}: format is {head['format']!r}, this runtime reads {FORMAT}; export it again")
+        manifest = msgspec.json.decode(text, type=Manifest)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path}: {error}; copy the bundle again") from error
+    unsealed = text.replace(manifest.seal.encode(), _UNSEALED.encode()) if manifest.seal else text
+    if hashlib.sha256(unsealed).hexdigest() != manifest.seal:
+        raise BundleError(f"{path}: seal does not match, so something in it was changed; copy the bundle again")
+    problem = impossible(manifest)
+    if problem:
+        raise BundleError(f"{path}: {problem}")
+    return manifest
 
 
-class PromptSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How an instruction becomes tokens: `template` has {instruction}; a prompt of more than `max_tokens` is refused."""
+def _check_file(path: Path, name: str, entry: ManifestFile) -> None:
+    parts = PurePosixPath(name)
+    if parts.is_absolute() or ".." in parts.parts or str(parts) != name or parts.parts[0] == ENGINES:
+        raise BundleError(f"{path / MANIFEST}: files names {name!r}, which is not a file inside the bundle")
+    file = path / name
+    if any(p.is_symlink() for p in (file, *file.parents) if path in p.parents) or not file.is_file():
+        raise BundleError(f"{file}: the manifest names it and it is not there as a plain file; copy the bundle again")
+    size = file.stat().st_size
+    if size != entry.size:
+        raise BundleError(f"{file}: has {size} bytes, the manifest says {entry.size}; copy the bundle again")
+    if _sha256(file) != entry.sha256:
+        raise BundleError(f"{file}: sha256 is not the manifest's, so it was changed; copy the bundle again")
 
-    template: str
-    max_tokens: int
-    bos_id: int | None
-    pad_id: int
+
+def _present(path: Path) -> set[str]:
+    """Everything in the bundle that is no directory, but for the manifest and what the robot made itself."""
+    found = (f.relative_to(path) for f in path.rglob("*") if f.is_symlink() or not f.is_dir())
+    return {str(f) for f in found if f.parts[0] != ENGINES and str(f) != MANIFEST}
 
 
-class PolicySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the runtime must know to run the policy and to see whether this robot can serve it."""
-
-    cameras: tuple[CameraSpec, ...]
-    state: VectorSpec
-    action: VectorSpec
-    horizon: int
-    dt_s: float
-    control_mode: Literal["absolute", "delta"]
-    flow: FlowSpec
-    prompt: PromptSpec
-    state_normalisation: Normalisation
-    action_normalisation: Normalisation
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
