@@ -1,0 +1,122 @@
+"""A run in figures: from the record that the recorder fills to a dictionary for programs and lines for people.
+
+Percentiles are measured values (the next higher sample), over the ticks that the record holds; what was never measured
+is null, never invented.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.record import RunRecord
+
+PERCENTILES = {"p50": 50.0, "p99": 99.0, "p99_9": 99.9, "max": 100.0}
+COARSE = ("p50", "p99", "max")
+
+Level = Literal["good", "warn", "bad"]
+
+
+def summary(record: RunRecord, floor_us: dict[str, float] | None = None) -> dict[str, Any]:
+    """The report for programs. `floor_us` is what `cyclictest` measured beside the run, where it did."""
+    aged = record.sensor_age_ns[record.sensor_age_ns >= 0]
+    report: dict[str, Any] = {
+        "robot": record.robot,
+        "seconds": round((record.ended_ns - record.started_ns) / 1e9, 3),
+        "control": {
+            "rate_hz": record.rate_hz,
+            "ticks": record.ticks,
+            "missed": record.missed,
+            "lateness_us": quantiles(record.lateness_ns, 1e3),
+            "tick_us": quantiles(record.tick_ns, 1e3),
+        },
+        "serial_ms": quantiles(record.serial_ns, 1e6),
+        "sensor_to_motor_ms": quantiles(aged, 1e6, COARSE),
+        "inference_ms": quantiles(record.inference_ns, 1e6, COARSE),
+        "chunks": record.chunks,
+        "states": {name: round(seconds, 3) for name, seconds in record.state_seconds.items()},
+        "events": [
+            {"t_s": round((e.t_ns - record.started_ns) / 1e9, 4), "name": e.name, "cause": e.cause}
+            for e in record.events
+        ],
+        "task": {"episodes": record.episodes, "successes": record.successes},
+        "tracking_mrad": {
+            name: tracking(record.setpoint_rad[:, joint], record.measured_rad[:, joint])
+            for joint, name in enumerate(record.joint_names)
+        },
+        "counters": dict(record.counters),
+        "machine": record.machine,
+    }
+    if floor_us is not None:
+        report["floor_us"] = floor_us
+        report["lateness_over_floor"] = ratios(report["control"]["lateness_us"], floor_us)
+    return report
+
+
+def quantiles(
+    values: NDArray[np.int64], unit: float, which: tuple[str, ...] = tuple(PERCENTILES)
+) -> dict[str, float | None]:
+    """Percentiles of `values` in `unit`; null where there are none."""
+    if values.size == 0:
+        return dict.fromkeys(which)
+    found = np.percentile(values, [PERCENTILES[name] for name in which], method="higher")
+    return {name: round(float(value) / unit, 3) for name, value in zip(which, found, strict=True)}
+
+
+def ratios(measured: dict[str, float | None], floor: dict[str, float]) -> dict[str, float | None]:
+    """How many times its floor each percentile is; null where either is not known."""
+    return {
+        name: round(value / floor[name], 2) if value is not None and floor.get(name) else None
+        for name, value in measured.items()
+    }
+
+
+def tracking(setpoint_rad: NDArray[np.float64], measured_rad: NDArray[np.float64]) -> dict[str, float | None]:
+    """How far a joint was from its setpoint, mrad: root mean square and greatest; null where nothing was commanded."""
+    error = setpoint_rad - measured_rad
+    error = error[np.isfinite(error)]
+    if error.size == 0:
+        return {"rms": None, "max": None}
+    return {
+        "rms": round(float(np.sqrt(np.mean(error**2))) * 1e3, 2),
+        "max": round(float(np.abs(error).max()) * 1e3, 2),
+    }
+
+
+def verdict(report: dict[str, Any]) -> tuple[Level, str]:
+    """One sentence on a run. Good: no slot missed and never SAFE. Bad: SAFE, nothing ran, or over 0.1 % missed."""
+    control, task = report["control"], report["task"]
+    ticks, missed = control["ticks"], control["missed"]
+    share = missed / (ticks + missed) if ticks else 1.0
+    safe_s = report["states"].get("SAFE", 0.0)
+    level: Level = "bad" if safe_s > 0 or share > 1e-3 else "warn" if missed else "good"
+    if not ticks:
+        return "bad", "The control loop never ran"
+    parts = ["Every tick on time" if not missed else f"{missed} of {ticks + missed} slots missed ({share:.2%})"]
+    parts.append(f"{ticks} ticks at {control['rate_hz']:g} Hz")
+    if task["episodes"]:
+        parts.append(f"{task['successes']} of {task['episodes']} tasks done")
+    if safe_s > 0:
+        parts.append(f"SAFE for {safe_s:.1f} s")
+    return level, ", ".join(parts)
+
+
+def write_json(report: dict[str, Any], path: Path) -> None:
+    """Write the report for programs; the file is whole or not there."""
+    write_whole(path, json.dumps(report, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write `text` so that a reader sees all of it or the file that was there before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

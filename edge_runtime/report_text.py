@@ -1,0 +1,71 @@
+"""A run on a terminal or in a log: plain lines, aligned, that read the same when piped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from edge_runtime.report import PERCENTILES, verdict
+
+_HEADS = {"p50": "p50", "p99": "p99", "p99_9": "p99.9", "max": "max"}
+_EVENTS = 20
+
+
+def text(report: dict[str, Any]) -> str:
+    """The whole report as lines."""
+    return "\n".join(_lines(report)) + "\n"
+
+
+def _lines(report: dict[str, Any]) -> Iterator[str]:
+    yield f"{verdict(report)[1]}."
+    yield f"{report['robot']}, {report['seconds']:.1f} s: {_states(report['states'])}"
+    yield ""
+    yield f"{'':24}" + "".join(f"{head:>11}" for head in _HEADS.values())
+    for label, row in rows(report):
+        yield f"{label:24}" + "".join(f"{number(row.get(p)) if p in row else '':>11}" for p in PERCENTILES)
+    yield ""
+    tracked = ", ".join(f"{name} {number(row['rms'])}" for name, row in report["tracking_mrad"].items())
+    yield f"setpoint minus measured, mrad rms: {tracked}"
+    yield f"chunks {report['chunks']}" + "".join(f", {name} {n}" for name, n in report["counters"].items() if n)
+    yield from _events(report["events"])
+    yield "machine: " + ", ".join(f"{key} {_flat(value)}" for key, value in report["machine"].items())
+
+
+def rows(report: dict[str, Any]) -> Iterator[tuple[str, dict[str, float | None]]]:
+    """The rows of percentiles, with labels: what was measured in this run, in the order of the frame's way."""
+    yield "sensor to motor, ms", report["sensor_to_motor_ms"]
+    yield "inference, ms", report["inference_ms"]
+    yield "wake-up lateness, µs", report["control"]["lateness_us"]
+    if "floor_us" in report:
+        yield "  cyclictest floor, µs", report["floor_us"]
+        yield "  times its floor", report["lateness_over_floor"]
+    yield "control tick, µs", report["control"]["tick_us"]
+    yield "serial cycle, ms", report["serial_ms"]
+
+
+def number(value: float | None) -> str:
+    """Three significant digits without an exponent; a dash for what was not measured."""
+    if value is None:
+        return "–"
+    if abs(value) >= 100:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def _states(states: dict[str, float]) -> str:
+    return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in states.items() if seconds > 0) or "no state"
+
+
+def _events(events: list[dict[str, Any]]) -> Iterator[str]:
+    if len(events) > _EVENTS:
+        yield f"events, the last {_EVENTS} of {len(events)}:"
+    elif events:
+        yield "events:"
+    for event in events[-_EVENTS:]:
+        yield f"  {event['t_s']:9.3f} s  {event['name']:16} {event['cause']}"
+
+
+def _flat(value: object) -> str:
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{k} {_flat(v)}" for k, v in value.items()) + ")"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

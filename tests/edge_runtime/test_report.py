@@ -1,0 +1,174 @@
+"""The report: the keys that programs read, figures that were measured, and a page that needs nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_runtime import report, report_html, report_text
+from edge_runtime.report_plots import Histogram
+from edge_runtime.report_svg import envelope, nice_ticks
+from tests.edge_runtime.sample_record import JOINTS, empty_record, record
+
+FLOOR = {"p50": 28.0, "p99": 70.0, "p99_9": 300.0, "max": 1500.0}
+
+
+def floor_histogram() -> Histogram:
+    us = np.arange(5, 60)
+    return Histogram(us, np.full(us.size, 100))
+
+
+def test_the_keys_that_later_checks_read() -> None:
+    found = json.loads(json.dumps(report.summary(record())))
+    assert set(found["control"]) >= {"rate_hz", "ticks", "missed", "lateness_us"}
+    assert set(found["control"]["lateness_us"]) == {"p50", "p99", "p99_9", "max"}
+    assert set(found["sensor_to_motor_ms"]) == {"p50", "p99", "max"}
+    assert set(found["inference_ms"]) == {"p50", "p99", "max"}
+    assert found["chunks"] == 189
+    assert found["states"]["RUN"] == pytest.approx(16.37)
+    assert found["events"][2] == {"t_s": 12.4, "name": "COAST", "cause": "frame base 214 ms old"}
+    assert found["task"] == {"episodes": 3, "successes": 3}
+    assert found["machine"]["cpu"] == "2 × a processor"
+    assert "floor_us" not in found
+
+
+def test_a_floor_adds_itself_and_the_ratios() -> None:
+    found = report.summary(record(), FLOOR)
+    assert found["floor_us"] == FLOOR
+    late = found["control"]["lateness_us"]["p99"]
+    assert found["lateness_over_floor"]["p99"] == pytest.approx(late / 70.0, abs=0.01)
+
+
+def test_percentiles_are_measured_values() -> None:
+    found = report.quantiles(np.array([1000, 2000, 3000, 90_000]), 1e3)
+    assert found == {"p50": 3.0, "p99": 90.0, "p99_9": 90.0, "max": 90.0}
+
+
+def test_what_was_not_measured_is_null() -> None:
+    found = report.summary(empty_record(), FLOOR)
+    assert set(found["control"]["lateness_us"].values()) == {None}
+    assert set(found["sensor_to_motor_ms"].values()) == {None}
+    assert set(found["lateness_over_floor"].values()) == {None}
+    assert found["tracking_mrad"]["gripper"] == {"rms": None, "max": None}
+
+
+def test_ticks_without_a_chunk_have_no_sensor_age() -> None:
+    run = record()
+    run.sensor_age_ns[:] = -1
+    run.sensor_age_ns[7] = 42_000_000
+    assert report.summary(run)["sensor_to_motor_ms"] == {"p50": 42.0, "p99": 42.0, "max": 42.0}
+
+
+def test_tracking_is_in_milliradians() -> None:
+    setpoint = np.array([0.0, 0.1, np.nan])
+    assert report.tracking(setpoint, np.array([0.003, 0.096, 5.0])) == {"rms": 3.54, "max": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("missed", "safe_s", "level", "begins"),
+    [
+        (0, 0.0, "good", "Every tick on time, 2000 ticks at 100 Hz, 3 of 3 tasks done"),
+        (1, 0.0, "warn", "1 of 2000 slots missed (0.05%)"),
+        (20, 0.0, "bad", "20 of 2000 slots missed (1.00%)"),
+        (0, 2.5, "bad", "Every tick on time, 2000 ticks at 100 Hz, 3 of 3 tasks done, SAFE for 2.5 s"),
+    ],
+)
+def test_the_verdict(missed: int, safe_s: float, level: str, begins: str) -> None:
+    found = report.summary(record(skip=missed))
+    found["states"]["SAFE"] = safe_s
+    assert report.verdict(found)[0] == level
+    assert report.verdict(found)[1].startswith(begins)
+
+
+def test_a_run_without_ticks_is_not_good() -> None:
+    assert report.verdict(report.summary(empty_record())) == ("bad", "The control loop never ran")
+
+
+def test_the_text_has_every_row_and_reads_when_piped() -> None:
+    lines = report_text.text(report.summary(record(), FLOOR)).splitlines()
+    assert lines[0].startswith("3 of 2000 slots missed")
+    assert any(re.match(r"wake-up lateness, µs +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+$", line) for line in lines)
+    assert any(re.match(r" +times its floor +[\d.]+ ", line) for line in lines)
+    assert all("\x1b" not in line and line == line.rstrip() for line in lines)
+
+
+def test_the_text_of_an_empty_run_has_dashes() -> None:
+    assert "–" in report_text.text(report.summary(empty_record()))
+
+
+class _Page(HTMLParser):
+    """Collects every tag that is opened and whether each is closed."""
+
+    VOID = ("meta", "br", "link", "img", "input")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize("which", ["run", "floor", "empty", "one tick"])
+def test_the_page_is_whole_and_loads_nothing(which: str) -> None:
+    run = empty_record() if which == "empty" else record(0.01 if which == "one tick" else 5.0, skip=0)
+    floor = floor_histogram() if which == "floor" else None
+    html = report_html.page(run, report.summary(run, FLOOR if floor else None), floor)
+    parsed = _Page()
+    parsed.feed(html)
+    assert parsed.open == []
+    assert not {"script", "link", "img", "iframe", "object"} & set(parsed.tags)
+    assert not re.search(r"https?:|url\(|@import|src=|href=", html)
+    assert not re.search(r"[^a-zA-Z](nan|inf)[^a-zA-Z]", html.lower())
+    assert ('class="floor"' in html) == (floor is not None)
+
+
+def test_the_page_names_every_joint_event_and_state() -> None:
+    run = record()
+    html = report_html.page(run, report.summary(run))
+    for words in (*JOINTS, "frame base 214 ms old", "COAST", "realtime.mlockall"):
+        assert words in html
+    assert "done &lt;success signal&gt;" in html
+    assert "done <success" not in html
+
+
+def test_a_long_run_stays_a_small_page() -> None:
+    run = record(seconds=1800.0)
+    assert run.t_ns.size > 170_000
+    assert len(report_html.page(run, report.summary(run))) < 1_500_000
+
+
+def test_an_envelope_keeps_a_single_late_tick_and_gaps() -> None:
+    x = np.linspace(0.0, 10.0, 100_000)
+    y = np.zeros(x.size)
+    y[12_345] = 7.0
+    y[50_000:60_000] = np.nan
+    xs, ys = envelope(x, y, 300)
+    assert xs.size <= 600
+    assert np.nanmax(ys) == 7.0
+    assert np.isnan(ys[(xs > 5.1) & (xs < 5.9)]).all()
+    assert np.isfinite(ys[(xs < 4.9) | (xs > 6.1)]).all()
+
+
+def test_ticks_are_round_numbers() -> None:
+    assert nice_ticks(0.0, 60.0, 6) == [0, 10, 20, 30, 40, 50, 60]
+    assert nice_ticks(-1.3, 1.1, 4) == [-1, 0, 1]
+    assert nice_ticks(2.0, 2.0, 4) == [2.0]
+
+
+def test_json_is_written_whole(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "report.json"
+    report.write_json(report.summary(record()), path)
+    assert json.loads(path.read_text())["robot"] == "bench arm"
+    assert [p.name for p in path.parent.iterdir()] == ["report.json"]
