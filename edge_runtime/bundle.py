@@ -40,6 +40,7 @@ __all__ = [
     "VectorSpec",
     "open_bundle",
     "seal",
+    "sha256",
 ]
 
 FORMAT = 1
@@ -69,7 +70,7 @@ def seal(directory: Path, manifest: Manifest) -> Path:
     """Write `manifest` into `directory` with size and sha256 of every file there, and its seal. Returns its path."""
     listed = {str(f.relative_to(directory)): f for f in sorted(directory.rglob("*")) if f.is_file()}
     listed.pop(MANIFEST, None)
-    files = {name: ManifestFile(size=f.stat().st_size, sha256=_sha256(f)) for name, f in listed.items()}
+    files = {name: ManifestFile(size=f.stat().st_size, sha256=sha256(f)) for name, f in listed.items()}
     sealed = msgspec.structs.replace(manifest, format=FORMAT, files=files, seal=_UNSEALED)
     text = msgspec.json.format(msgspec.json.encode(sealed), indent=2) + b"\n"
     digest = hashlib.sha256(text).hexdigest().encode()
@@ -132,7 +133,7 @@ def _check_file(path: Path, name: str, entry: ManifestFile) -> None:
     size = file.stat().st_size
     if size != entry.size:
         raise BundleError(f"{file}: has {size} bytes, the manifest says {entry.size}; copy the bundle again")
-    if _sha256(file) != entry.sha256:
+    if sha256(file) != entry.sha256:
         raise BundleError(f"{file}: sha256 is not the manifest's, so it was changed; copy the bundle again")
 
 
@@ -142,7 +143,8 @@ def _present(path: Path) -> set[str]:
     return {str(f) for f in found if f.parts[0] != ENGINES and str(f) != MANIFEST}
 
 
-def _sha256(file: Path) -> str:
+def sha256(file: Path) -> str:
+    """Hex digest of a file, read in blocks."""
     digest = hashlib.sha256()
     with file.open("rb") as stream:
         while block := stream.read(_BLOCK):

@@ -48,10 +48,18 @@ class Backend(ABC):
         """
 
 
-def check_feed(path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], source: Buffer) -> None:
-    """Raise `BackendError` unless `source` is what input `name` of `path` takes."""
+def feed_sources(path: Path, inputs: Mapping[str, Buffer], feeds: Mapping[str, tuple[Graph, str]]) -> dict[str, Buffer]:
+    """Input name → the output that feeds it; raise `BackendError` unless each is what the input of `path` takes."""
+    return {name: _source(path, name, inputs, graph.outputs, output) for name, (graph, output) in feeds.items()}
+
+
+def _source(path: Path, name: str, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer], output: str) -> Buffer:
+    if name not in inputs or output not in outputs:
+        raise BackendError(f"{path}: there is no output {output} to feed into an input {name}; export the bundle again")
+    source, shape, dtype = outputs[output], inputs[name].shape, inputs[name].dtype
     if source.shape != shape or source.dtype != dtype:
         raise BackendError(
             f"{path}: input {name} takes {dtype} {list(shape)}, its feed gives {source.dtype} {list(source.shape)}; "
             "export the bundle again"
         )
+    return source

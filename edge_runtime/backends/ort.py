@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.backends.base import Backend, Buffer, Graph, check_feed
+from edge_runtime.backends.base import Backend, Buffer, Graph, feed_sources
 from edge_runtime.errors import BackendError
 
 _DTYPES: dict[str, type[np.generic]] = {
@@ -50,14 +50,10 @@ class Engine(Backend):
 
     def load(self, path: Path, feeds: Mapping[str, tuple[Graph, str]] | None = None) -> OrtGraph:
         session = self._session(path)
-        sources = {name: graph.outputs[output] for name, (graph, output) in (feeds or {}).items()}
         inputs = _allocate(path, session.get_inputs())
-        for name, source in sources.items():
-            if name not in inputs:
-                raise BackendError(f"{path}: has no input {name} to feed; export the bundle again")
-            check_feed(path, name, inputs[name].shape, inputs[name].dtype, source)
-            del inputs[name]
-        return OrtGraph(path, session, inputs, sources, _allocate(path, session.get_outputs()))
+        fed = feed_sources(path, inputs, feeds or {})
+        inputs = {name: buffer for name, buffer in inputs.items() if name not in fed}
+        return OrtGraph(path, session, inputs, fed, _allocate(path, session.get_outputs()))
 
     def _session(self, path: Path) -> Any:
         try:
