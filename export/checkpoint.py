@@ -19,6 +19,8 @@ class Vector:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     units: str = ""
+    eps: float = 0.0
+    """Added to `std` before the division; nothing is added on the way back."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ WEIGHTS = "model.safetensors"
 IMAGES = "observation.images."
 STATE, ACTION = "observation.state", "action"
 EPS = 1e-8
-"""lerobot's NormalizerProcessor adds this to the standard deviation, and its inverse does not."""
+"""What lerobot's NormalizerProcessor adds to the standard deviation unless told; its inverse adds nothing."""
 TABLE = "model.paligemma_with_expert.paligemma.model.language_model.embed_tokens.weight"
 HEAD = "model.paligemma_with_expert.paligemma.lm_head.weight"
 EXPERT_HEAD = "model.paligemma_with_expert.gemma_expert.lm_head.weight"
@@ -208,4 +208,4 @@ def _vector(path: Path, kind: str, key: str, names: tuple[str, ...], units: str)
                     f"expected {len(names)} finite numbers"
                 )
             values[statistic] = tuple(tensor.tolist())
-    return Vector(names, values["mean"], values["std"], units)
+    return Vector(names, values["mean"], values["std"], units, float(step.config.get("eps", EPS)))

@@ -1,4 +1,4 @@
-"""One graph module → one ONNX file, and the check of what was written: standard operators, static shapes, no float64."""
+"""One graph module → one ONNX file, and its check: standard operators, static shapes, no float64."""
 
 from __future__ import annotations
 
