@@ -1,0 +1,147 @@
+"""Stage two: the action expert learns to act on the frozen backbone's keys and values, by flow matching.
+
+pi0's convention: time runs from 1 (noise) to 0 (actions), x_t = t·noise + (1-t)·actions, the target is noise - actions.
+Dimensions that the robot lacks have no weights, so the noise in them means nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.demo import data, teacher
+from benchmarks.demo.fit import Stage, fit
+from benchmarks.demo.see import Prompts, forward, pixels_of
+from export.models.pi0 import Pi0
+
+EXPERT = ("expert", "state_proj", "action_in_proj", "action_time_mlp_in", "action_time_mlp_out", "action_out_proj")
+JOINTS = 6
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Normalisation of state and actions: float32 mean and standard deviation [6] each."""
+
+    state_mean: NDArray[np.float32]
+    state_std: NDArray[np.float32]
+    action_mean: NDArray[np.float32]
+    action_std: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, scenes: data.Scenes, chunks: NDArray[np.float32]) -> Scale:
+        """Statistics of a training set; chunks as from `label`."""
+        actions = chunks[scenes.colours >= 0].reshape(-1, JOINTS)
+        joints = scenes.joints
+        return cls(joints.mean(0), joints.std(0), actions.mean(0), actions.std(0))
+
+    def state(self, joints: Tensor, padded: int) -> Tensor:
+        """Joints [B, 6], rad → the model's state [B, padded]."""
+        scaled = (joints - torch.from_numpy(self.state_mean)) / torch.from_numpy(self.state_std)
+        return F.pad(scaled, (0, padded - JOINTS))
+
+    def actions(self, chunks: Tensor) -> Tensor:
+        """Joint targets [B, H, 6], rad → normalised."""
+        return (chunks - torch.from_numpy(self.action_mean)) / torch.from_numpy(self.action_std)
+
+    def joints(self, actions: Tensor) -> Tensor:
+        """Inverse of `actions`, of the model's [B, H, >=6]."""
+        return actions[..., :JOINTS] * torch.from_numpy(self.action_std) + torch.from_numpy(self.action_mean)
+
+
+def label(scenes: data.Scenes) -> NDArray[np.float32]:
+    """The teacher's chunk for every cup of every scene: [N, MAX_CUPS, HORIZON, 6]."""
+    out = np.zeros((len(scenes), data.MAX_CUPS, teacher.HORIZON, JOINTS), np.float32)
+    joints, cups = scenes.joints.astype(np.float64), scenes.cups.astype(np.float64)
+    for row in range(len(scenes)):
+        for i in range(int((scenes.colours[row] >= 0).sum())):
+            out[row, i] = teacher.chunk(joints[row], cups[row, i], int(scenes.held[row]) == i)
+    return out
+
+
+def start_expert(model: Pi0) -> None:
+    """Take out the weights of dimensions that the robot does not have."""
+    with torch.no_grad():
+        model.state_proj.weight[:, JOINTS:] = 0.0
+        model.action_in_proj.weight[:, JOINTS:] = 0.0
+        model.action_out_proj.weight[JOINTS:] = 0.0
+        model.action_out_proj.bias[JOINTS:] = 0.0
+
+
+class Cache:
+    """What the frozen backbone makes of many scene and instruction pairs, kept in bfloat16 and renewed a few at a time."""
+
+    def __init__(self, model: Pi0, scenes: data.Scenes, prompts: Prompts, size: int) -> None:
+        self.model, self.scenes, self.prompts = model, scenes, prompts
+        self.size = size
+        self.rows = np.zeros(size, np.int64)
+        self.index = np.zeros(size, np.int64)
+        self.keys = self.values = self.mask = torch.empty(0)
+        self._next = 0
+
+    def fill(self, rng: np.random.Generator, block: int = 128) -> None:
+        """Everything anew."""
+        for _ in range(0, self.size, block):
+            self.renew(rng, block)
+
+    @torch.no_grad()
+    def renew(self, rng: np.random.Generator, count: int) -> None:
+        """Replace the `count` oldest pairs by random ones."""
+        rows = rng.integers(len(self.scenes), size=count)
+        index = (rng.random(count) * (self.scenes.colours[rows] >= 0).sum(axis=1)).astype(np.int64)
+        device = next(self.model.parameters()).device
+        pixels = pixels_of(torch.from_numpy(self.scenes.pixels[rows])).to(device)
+        tokens = self.prompts.draw(self.scenes.colours[rows, index].astype(np.int64), rng).to(device)
+        with torch.autocast(device.type, torch.bfloat16):
+            _, keys, values, mask = forward(self.model, pixels, tokens)
+        if not len(self.mask):
+            shape = (self.size, keys.shape[0], *keys.shape[2:])
+            self.keys, self.values = (torch.empty(shape, dtype=torch.bfloat16, device=device) for _ in range(2))
+            self.mask = torch.empty((self.size, mask.shape[1]), dtype=torch.bool, device=device)
+        at = (self._next + np.arange(count)) % self.size
+        self._next = (self._next + count) % self.size
+        places = torch.from_numpy(at).to(device)
+        self.keys[places], self.values[places] = keys.transpose(0, 1).bfloat16(), values.transpose(0, 1).bfloat16()
+        self.mask[places] = mask
+        self.rows[at], self.index[at] = rows, index
+
+
+def flow_loss(  # noqa: PLR0917
+    model: Pi0, keys: Tensor, values: Tensor, mask: Tensor, state: Tensor, actions: Tensor, rng: np.random.Generator
+) -> Tensor:
+    """Flow matching on normalised actions [B, H, 6]; keys, values, mask and state as `Pi0.velocity` takes them."""
+    seeded = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
+    t = torch.from_numpy(rng.beta(1.5, 1.0, len(actions)) * 0.999 + 0.001).float().to(actions.device)
+    noise = torch.randn(actions.shape, generator=seeded).to(actions.device)
+    x_t = t[:, None, None] * noise + (1 - t[:, None, None]) * actions
+    x_t = F.pad(x_t, (0, model.config.action_padded - JOINTS))
+    v = model.velocity(keys, values, mask, state, x_t, model.cond(t))[..., :JOINTS]
+    return F.mse_loss(v.float(), noise - actions)
+
+
+def train_expert(
+    model: Pi0, scenes: data.Scenes, chunks: NDArray[np.float32], scale: Scale, prompts: Prompts, folder: Path,
+    steps: int, batch: int = 256, cached: int = 20_480, renewed: int = 24,
+) -> None:  # fmt: skip
+    """Stage two on the backbone as it is: `steps` of `batch` draws from a cache of `cached` pairs."""
+    cache = Cache(model, scenes, prompts, cached)
+    cache.fill(np.random.default_rng(5))
+    device = next(model.parameters()).device
+
+    def loss_of(rng: np.random.Generator) -> Tensor:
+        cache.renew(rng, renewed)
+        pick = rng.integers(cached, size=batch)
+        rows, index = cache.rows[pick], cache.index[pick]
+        places = torch.from_numpy(pick).to(device)
+        state = scale.state(torch.from_numpy(scenes.joints[rows]), model.config.state_padded).to(device)
+        actions = scale.actions(torch.from_numpy(chunks[rows, index])).to(device)
+        keys, values = cache.keys[places].transpose(0, 1), cache.values[places].transpose(0, 1)
+        return flow_loss(model, keys, values, cache.mask[places], state, actions, rng)
+
+    modules: dict[str, nn.Module] = {name: getattr(model, name) for name in EXPERT}
+    fit(Stage("act", steps, 1e-3), modules, loss_of, folder)
