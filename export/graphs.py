@@ -23,29 +23,56 @@ class ImageGraph(nn.Module):
 
     def __init__(self, cameras: dict[str, tuple[int, int]], size: int) -> None:
         super().__init__()
-        self.cameras, self.size = cameras, size
-        self.fits = [fit(height, width, size) for height, width in cameras.values()]
+        self.cameras = cameras
+        self.letterboxes = nn.ModuleList(Letterbox(height, width, size) for height, width in cameras.values())
 
     def forward(self, *frames: Tensor) -> Tensor:
-        pixels = []
-        for frame, (height, width, padding) in zip(frames, self.fits, strict=True):
-            x = frame.permute(2, 0, 1)[None].to(torch.float32) / 255.0
-            if x.shape[2:] != (height, width):
-                x = F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False)
-            pixels.append(F.pad(x, padding) * 2.0 - 1.0)
-        return torch.stack(pixels, dim=1)
+        boxed = [letterbox(frame) for letterbox, frame in zip(self.letterboxes, frames, strict=True)]
+        return torch.stack(boxed)[None] * 2.0 - 1.0
 
     def signature(self) -> Signature:
         frames = {f"image.{name}": torch.zeros(*size, 3, dtype=torch.uint8) for name, size in self.cameras.items()}
         return Signature(frames, ("pixels",))
 
 
-def fit(height: int, width: int, size: int) -> tuple[int, int, tuple[int, int, int, int]]:
-    """Height and width of a frame that just fits into a square, and its padding (left, right, top, bottom)."""
-    ratio = max(width / size, height / size)
-    h, w = int(height / ratio), int(width / ratio)
-    left, top = (size - w) // 2, (size - h) // 2
-    return h, w, (left, size - w - left, top, size - h - top)
+class Letterbox(nn.Module):
+    """One frame uint8 [height, width, 3] → float32 [3, size, size] in [0, 1], as large as fits, centred on black.
+
+    Rows that nobody will see are dropped before anything is converted: a camera frame is far larger than what the model
+    sees. The taps are torch's own (`F.interpolate`), which other runtimes' Resize misses by up to 1e-4.
+    """
+
+    def __init__(self, height: int, width: int, size: int) -> None:
+        super().__init__()
+        ratio = max(width / size, height / size)
+        self.height, self.width = max(1, int(height / ratio)), max(1, int(width / ratio))
+        top, left = (size - self.height) // 2, (size - self.width) // 2
+        self.padding = (left, size - self.width - left, top, size - self.height - top)
+        rows, below = taps(height, self.height)
+        columns, right = taps(width, self.width)
+        self.register_buffer("rows", rows.flatten(), persistent=False)
+        self.register_buffer("columns", columns.flatten(), persistent=False)
+        self.register_buffer("below", below[:, None, None], persistent=False)
+        self.register_buffer("right", right[:, None], persistent=False)
+
+    def forward(self, frame: Tensor) -> Tensor:
+        below, right = self.get_buffer("below"), self.get_buffer("right")
+        rows = frame.index_select(0, self.get_buffer("rows")).to(torch.float32).reshape(2, self.height, -1, 3) / 255.0
+        x = rows[0] * (1.0 - below) + rows[1] * below
+        x = x.index_select(1, self.get_buffer("columns")).reshape(self.height, 2, self.width, 3)
+        x = x[:, 0] * (1.0 - right) + x[:, 1] * right
+        return F.pad(x.permute(2, 0, 1), self.padding)
+
+
+def taps(source: int, target: int) -> tuple[Tensor, Tensor]:
+    """Linear interpolation along one side: indices int64 [2, target] and the weight float32 [target] of the second.
+
+    ATen `upsample_bilinear2d` with align_corners false: half-pixel centres in float32, the border repeated.
+    """
+    at = (torch.arange(target, dtype=torch.float32) + 0.5) * torch.tensor(source / target, dtype=torch.float32) - 0.5
+    at = at.clamp(min=0.0)
+    first = at.to(torch.int64)
+    return torch.stack([first, (first + 1).clamp(max=source - 1)]), at - first
 
 
 class PrefixGraph(nn.Module):

@@ -131,7 +131,7 @@ def _spec(source: Checkpoint, fps: float | None) -> tuple[PolicySpec, Rate]:
         dt_s=1.0 / hertz,
         control_mode="absolute",
         flow=FlowSpec(steps=source.steps, t_start=1.0, t_end=0.0),
-        prompt=_prompt(source),
+        prompt=prompt_spec(source),
         state_normalisation=_normalisation(source.state),
         action_normalisation=_normalisation(source.action),
     )
@@ -148,7 +148,7 @@ def _normalisation(vector: Vector) -> Normalisation:
     return Normalisation("mean_std", vector.mean, vector.std, eps_in=vector.eps)
 
 
-def _prompt(source: Checkpoint) -> PromptSpec:
+def prompt_spec(source: Checkpoint) -> PromptSpec:
     """pi0's: BOS, the instruction, a newline. The tokenizer must know its marks and fit the token table."""
     try:
         tokens = Tokenizer.from_file(str(source.tokenizer))
