@@ -1,0 +1,134 @@
+"""The simulator's own socket, for judges and fault injection: one JSON object a line in, one a line out.
+
+    {"cmd": "state"}                                    what is where, what has been achieved, what is broken
+    {"cmd": "reset", "seed": 5}                         a new layout
+    {"cmd": "fault", "kind": K, "target": T, "on": B}   break something (B true) or mend it
+
+| kind | target | what happens |
+| --- | --- | --- |
+| silence | | no servo answers any more; commands still arrive |
+| corrupt | joint, or none for all | the servo's answers have wrong checksums |
+| drop_servo | joint | the servo's cable comes off: no power, no answer, no torque |
+| supply | | the arm's supply fails: all servos as above |
+| freeze_camera | camera | no new frames |
+| unplug_camera | camera | the camera's socket vanishes |
+
+The runtime never talks to this socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socketserver
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from drivers.sim.camera_server import CameraServer
+from drivers.sim.realtime import RealTime
+from drivers.sim.world import World
+
+FAULTS = ("silence", "corrupt", "drop_servo", "supply", "freeze_camera", "unplug_camera")
+
+
+class Judge:
+    """Answers commands about one simulated robot."""
+
+    def __init__(self, world: World, live: RealTime, cameras: Mapping[str, CameraServer]) -> None:
+        self._world = world
+        self._live = live
+        self._cameras = cameras
+        self._broken: set[tuple[str, str]] = set()
+
+    def answer(self, line: str) -> dict[str, Any]:
+        """The answer to one line; {"error": …} for one that makes no sense."""
+        try:
+            command = json.loads(line)
+            name = command["cmd"]
+            if name == "state":
+                return self._state()
+            if name == "reset":
+                self._live.reset(int(command["seed"]))
+                return self._state()
+            if name == "fault":
+                self._fault(str(command["kind"]), str(command.get("target") or ""), bool(command["on"]))
+                return self._state()
+            return {"error": f"unknown cmd {name!r}: use state, reset or fault"}
+        except (KeyError, TypeError, ValueError) as error:
+            return {"error": f"{type(error).__name__}: {error}"}
+
+    def _state(self) -> dict[str, Any]:
+        world, live = self._world, self._live
+        with live.lock:
+            live.advance()
+            joints = range(len(world.JOINTS))
+            return {
+                "time_s": live.steps / 1000,
+                "slipped_s": live.slipped_ns * 1e-9,
+                "seed": world.seed,
+                "cups": [
+                    {
+                        "colour": cup.colour,
+                        "position_m": [round(float(x), 5) for x in cup.position],
+                        "instruction": world.instruction_for(index),
+                        "success": world.success(cup.colour),
+                    }
+                    for index, cup in enumerate(world.cups)
+                ],
+                "gripped": None if world.gripped is None else world.cups[world.gripped].colour,
+                "lifted": world.lifted,
+                "joints": {world.JOINTS[i]: round(float(world.position_rad[i]), 5) for i in joints},
+                "torque_on": [bool(world.torque_on[i]) for i in joints],
+                "faults": [{"kind": kind, "target": target} for kind, target in sorted(self._broken)],
+            }
+
+    def _fault(self, kind: str, target: str, on: bool) -> None:
+        """Break or mend; `ValueError` for a kind or target that is not there."""
+        device, joints = self._live.device, list(self._world.JOINTS)
+        known = {"corrupt": ["", *joints], "drop_servo": joints}
+        known |= {camera_fault: list(self._cameras) for camera_fault in ("freeze_camera", "unplug_camera")}
+        if kind not in FAULTS:
+            raise ValueError(f"unknown fault {kind!r}: use one of {', '.join(FAULTS)}")
+        if target not in known.get(kind, [""]):
+            raise ValueError(f"fault {kind!r} has no target {target!r}: use one of {known.get(kind, [''])}")
+        if kind == "freeze_camera":
+            self._cameras[target].frozen = on
+        elif kind == "unplug_camera":
+            self._cameras[target].unplug() if on else self._cameras[target].plug()
+        else:
+            with self._live.lock:
+                self._live.advance()
+                if kind == "silence":
+                    device.faults.silence = on
+                elif kind == "corrupt":
+                    ids = {s.id for s in device.servos if target in ("", joints[s.index])}
+                    device.faults.corrupt = device.faults.corrupt | ids if on else device.faults.corrupt - ids
+                else:
+                    device.power(not on, joints.index(target) if target else None)
+        (self._broken.add if on else self._broken.discard)((kind, target))
+
+
+class _Listener(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+    block_on_close = False
+    judge: Judge
+
+
+class _Client(socketserver.StreamRequestHandler):
+    server: _Listener
+
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):
+            for line in self.rfile:
+                answer = self.server.judge.answer(line.decode(errors="replace"))
+                self.wfile.write(json.dumps(answer).encode() + b"\n")
+
+
+def listen(path: Path, judge: Judge) -> _Listener:
+    """Serve `judge` on a Unix socket, until the listener's `shutdown` and `server_close`."""
+    listener = _Listener(str(path), _Client)
+    listener.judge = judge
+    threading.Thread(target=listener.serve_forever, args=(0.2,), name="sim-judge", daemon=True).start()
+    return listener
