@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -33,10 +33,12 @@ class Device(Camera):
 
     def __init__(self, settings: CameraSettings) -> None:
         super().__init__(settings)
-        self._period_ns = 1e9 / settings.fps
+        self._period_ns = round(1e9 / settings.fps)
         self._tape: _Tape | None = None
         self._open = False
         self._frame_id = -1
+        self._last_ns: int | None = None
+        """When the last frame was captured."""
 
     def play(self, pictures: Pictures, start_ns: int, loop: bool = False) -> None:
         """Show `pictures` from `start_ns` (CLOCK_MONOTONIC) on; until then the first of them, at the same rate."""
@@ -60,22 +62,23 @@ class Device(Camera):
         tape, now_ns = self._tape, time.monotonic_ns()
         if tape is None:
             raise self._silence(timeout_s, "no pictures to play yet")
-        due = int((now_ns - tape.start_ns) // self._period_ns)
-        index = due if tape.next is None else max(due, tape.next)
+        due = (now_ns - tape.start_ns) // self._period_ns
+        following = due if self._last_ns is None else (self._last_ns - tape.start_ns) // self._period_ns + 1
+        index = max(due, following)
         if index >= len(tape.pictures) and not tape.loop:
             raise self._silence(timeout_s, f"no frame after the last of {len(tape.pictures)} pictures")
-        capture_ns = tape.start_ns + int(index * self._period_ns)
+        capture_ns = tape.start_ns + index * self._period_ns
         if capture_ns - now_ns > timeout_s * 1e9:
             raise self._silence(timeout_s, f"no frame within {timeout_s * 1e3:.0f} ms")
         time.sleep(max(capture_ns - now_ns, 0) / 1e9)
         np.copyto(frame, self._checked(tape.pictures, max(index, 0) % len(tape.pictures)))
-        self._frame_id += 1 if tape.next is None else 1 + index - tape.next  # pictures that nobody came for count
-        tape.next = index + 1
+        self._frame_id += 1 + index - following  # pictures that nobody came for count
+        self._last_ns = capture_ns
         return Stamp(self._frame_id, capture_ns, "device")
 
     def close(self) -> None:
         self._open = False
-        self._tape = None
+        self._tape = self._last_ns = None
 
     def _checked(self, pictures: Pictures, index: int) -> Frame:
         """Picture `index`, of the size that was asked for."""
@@ -105,14 +108,12 @@ class Device(Camera):
         return Disconnected(f"camera {self.settings.name}: {self.settings.device}: {what}")
 
 
-class _Tape:
-    """Pictures and when the first of them is captured. `next` is the index to show next, None before the first."""
+class _Tape(NamedTuple):
+    """Pictures, and when the first of them is captured."""
 
-    def __init__(self, pictures: Pictures, start_ns: int, loop: bool) -> None:
-        self.pictures = pictures
-        self.start_ns = start_ns
-        self.loop = loop
-        self.next: int | None = None
+    pictures: Pictures
+    start_ns: int
+    loop: bool
 
 
 class _Folder:

@@ -106,6 +106,20 @@ def test_until_its_start_it_shows_the_first(stack: Frame, frame: Frame) -> None:
     assert shown == [(-3, 10), (-2, 10), (-1, 10), (0, 10), (1, 20), (2, 30)]
 
 
+def test_other_pictures_go_on_where_the_last_ones_were(stack: Frame, frame: Frame) -> None:
+    """No capture time comes twice, and none goes back, whatever is played next."""
+    eye = camera("play")
+    eye.open()
+    began_ns = FakeTime.now_ns
+    eye.play(stack[:1], began_ns, loop=True)
+    stamps = [eye.read_into(frame, 1.0) for _ in range(3)]
+    eye.play(stack, began_ns + 2 * PERIOD_NS)
+    stamps += [eye.read_into(frame, 1.0) for _ in range(2)]
+    assert [(s.capture_ns - began_ns) / PERIOD_NS for s in stamps] == [0, 1, 2, 3, 4]
+    assert [s.frame_id for s in stamps] == [0, 1, 2, 3, 4]
+    assert frame[1, 1, 0] == 30, "the third: the first was on show until then"
+
+
 def test_a_frame_later_than_the_timeout(stack: Frame, frame: Frame) -> None:
     eye = camera("play", fps=1.0)
     eye.open()
