@@ -38,7 +38,8 @@ class Scale:
         """Statistics of a training set; chunks as from `label`."""
         actions = chunks[scenes.colours >= 0].reshape(-1, JOINTS)
         joints = scenes.joints
-        return cls(joints.mean(0), joints.std(0), actions.mean(0), actions.std(0))
+        least = np.float32(0.05)  # the roll hardly moves: its noise is not worth learning
+        return cls(joints.mean(0), joints.std(0), actions.mean(0), np.maximum(actions.std(0), least))
 
     def state(self, joints: Tensor, padded: int) -> Tensor:
         """Joints [B, 6], rad → the model's state [B, padded]."""

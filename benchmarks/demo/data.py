@@ -81,14 +81,23 @@ def coverage(scene: Scene) -> NDArray[np.uint8]:
     return out
 
 
-def make(seeds: range) -> Scenes:
-    """The scenes of `seeds`."""
-    n = len(seeds)
-    scenes = Scenes(
+def empty(n: int) -> Scenes:
+    """`n` rows to write into."""
+    return Scenes(
         np.empty((n, len(NAMES), ROWS, COLUMNS, 3), np.uint8), np.zeros((n, len(NAMES), *GRID, MAX_CUPS), np.uint8),
         np.full((n, MAX_CUPS), -1, np.int8), np.zeros((n, MAX_CUPS, 3), np.float32), np.full(n, -1, np.int8),
         np.zeros((n, 6), np.float32),
     )  # fmt: skip
+
+
+def join(parts: list[Scenes]) -> Scenes:
+    """All rows of `parts`, one after the other."""
+    return Scenes(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Scenes)})
+
+
+def make(seeds: range) -> Scenes:
+    """The scenes of `seeds`."""
+    scenes = empty(len(seeds))
     frame = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
     for row, seed in enumerate(seeds):
         scene, held = sample(seed)
@@ -134,8 +143,3 @@ def shards(count: int, folder: Path, processes: int) -> list[Path]:
     with mp.get_context("spawn").Pool(processes) as pool:
         return list(pool.imap(partial(_make_shard, folder=folder), range(count)))
 
-
-def tip_frame(scenes: Scenes) -> tuple[Floats, Floats]:
-    """Grip points [N, 3] and headings of the pan's plane [N] of the scenes' joints."""
-    joints = scenes.joints.astype(np.float64)
-    return arm.tip_position(joints), joints[:, 0]

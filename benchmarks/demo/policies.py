@@ -1,0 +1,133 @@
+"""The demo policy as the evaluation runs it: in PyTorch, many episodes at once, or from its exported bundle, one by one.
+
+Both see the same frames and start from the same noise, which belongs to the episode and the inference.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.demo.rollout import Episode
+from drivers.sim.arm import Floats
+from drivers.sim.render import HEIGHT, NAMES, WIDTH
+from edge_runtime.backends import ort
+from edge_runtime.bundle import open_bundle
+from edge_runtime.policies.base import Observation
+from edge_runtime.policies.flow import Runner
+from edge_runtime.tokenizer import PromptTokenizer
+from export.checkpoint import Checkpoint
+from export.graphs import ImageGraph
+from export.layouts import detect
+from export.models.pi0 import Pi0
+from export.pipeline import prompt_spec
+
+Eyes = Literal["open", "blanked", "masked"]
+"""What the policy sees: the cameras, black frames, or no camera at all (every image token masked)."""
+_GROUP = 32
+
+
+class Noise:
+    """The noise of an episode's n-th inference, the same whatever policy asks for it."""
+
+    def __init__(self, horizon: int, padded: int) -> None:
+        self._shape = (horizon, padded)
+        self._asked: Counter[int] = Counter()
+
+    def draw(self, episode: Episode) -> NDArray[np.float32]:
+        """float32 [horizon, padded]."""
+        seed = episode.world.seed
+        self._asked[seed] += 1
+        return np.random.default_rng([seed, self._asked[seed]]).standard_normal(self._shape, np.float32)
+
+
+class Look:
+    """Renders what an episode's cameras see, into frames that are used again for the next one."""
+
+    def __init__(self, eyes: Eyes) -> None:
+        self._eyes = eyes
+        self._frames = {name: np.zeros((HEIGHT, WIDTH, 3), np.uint8) for name in NAMES}
+
+    def at(self, episode: Episode) -> Mapping[str, NDArray[np.uint8]]:
+        """Camera name → uint8 [480, 640, 3]; nothing where the cameras are masked."""
+        if self._eyes == "masked":
+            return {}
+        if self._eyes == "open":
+            snapshot = episode.world.snapshot()
+            for name, frame in self._frames.items():
+                snapshot.render(name, frame)
+        return self._frames
+
+
+class InTorch:
+    """The checkpoint in PyTorch, float32."""
+
+    def __init__(self, directory: Path, eyes: Eyes = "open") -> None:
+        layout = detect(directory)
+        checkpoint = layout.read(directory, None, None)
+        self._setup(checkpoint, layout.load(directory, checkpoint.config), eyes)
+
+    def _setup(self, checkpoint: Checkpoint, model: Pi0, eyes: Eyes) -> None:
+        self._checkpoint, self._model, self._look = checkpoint, model, Look(eyes)
+        config = checkpoint.config
+        self._image = ImageGraph(checkpoint.cameras, config.vision.image)
+        self._tokenizer = PromptTokenizer(checkpoint.tokenizer, prompt_spec(checkpoint))
+        self._noise = Noise(config.horizon, config.action_padded)
+
+    def __call__(self, episodes: list[Episode]) -> list[Floats]:
+        groups = [episodes[i : i + _GROUP] for i in range(0, len(episodes), _GROUP)]
+        return [chunk for group in groups for chunk in self._infer(group)]
+
+    @torch.no_grad()
+    def _infer(self, episodes: list[Episode]) -> list[Floats]:
+        source, model = self._checkpoint, self._model
+        size, slots = source.config.vision.image, len(source.cameras)
+        pixels = torch.full((len(episodes), slots, 3, size, size), -1.0)
+        seen = torch.zeros(len(episodes), slots, dtype=torch.bool)
+        for i, episode in enumerate(episodes):
+            frames = self._look.at(episode)
+            if frames:
+                pixels[i] = self._image(*(torch.from_numpy(frames[name]) for name in source.cameras))[0]
+                seen[i] = True
+        prompts = [self._tokenizer.encode(e.instruction) for e in episodes]
+        tokens = torch.from_numpy(np.stack([p.tokens for p in prompts]))
+        token_mask = torch.from_numpy(np.stack([p.mask for p in prompts]))
+        _, keys, values, mask = model.prefix(pixels, seen, tokens, token_mask)
+        joints = torch.from_numpy(np.stack([e.world.position_rad for e in episodes]).astype(np.float32))
+        state = torch.zeros(len(episodes), source.config.state_padded)
+        state[:, : joints.shape[1]] = (joints - torch.tensor(source.state.mean)) / (
+            torch.tensor(source.state.std) + source.state.eps
+        )
+        x = torch.from_numpy(np.stack([self._noise.draw(e) for e in episodes]))
+        for k in range(source.steps):
+            time = torch.full((len(episodes),), 1.0 - k / source.steps)
+            x = x - model.velocity(keys, values, mask, state, x, model.cond(time)) / source.steps
+        mean, std = torch.tensor(source.action.mean), torch.tensor(source.action.std)
+        chunks = (x[..., : len(source.action.names)] * std + mean).numpy().astype(np.float64)
+        return list(chunks)
+
+
+class InBundle:
+    """The exported bundle, through the runtime's own policy code."""
+
+    def __init__(self, bundle: Path, eyes: Eyes = "open") -> None:
+        self._runner = Runner(open_bundle(bundle), ort.Engine())
+        spec = self._runner.spec
+        self._look, self._noise = Look(eyes), Noise(spec.horizon, spec.action.padded)
+        self._out = np.zeros((spec.horizon, spec.action.dims), np.float32)
+
+    def __call__(self, episodes: list[Episode]) -> list[Floats]:
+        return [self._infer(episode) for episode in episodes]
+
+    def _infer(self, episode: Episode) -> Floats:
+        prompt = self._runner.prompt(episode.instruction)
+        joints = episode.world.position_rad.astype(np.float32)
+        observation = Observation(self._look.at(episode), joints, prompt)
+        self._runner.infer(observation, self._out, self._noise.draw(episode))
+        return self._out.astype(np.float64)
