@@ -1,7 +1,8 @@
 """The simulator's own socket, for judges and fault injection: one JSON object a line in, one a line out.
 
     {"cmd": "state"}                                    what is where, what has been achieved, what is broken
-    {"cmd": "reset", "seed": 5}                         a new layout
+    {"cmd": "reset", "seed": 5}                         a new layout, the arm back at its start pose
+    {"cmd": "lay", "seed": 5}                           a new layout, the arm as it is
     {"cmd": "fault", "kind": K, "target": T, "on": B}   break something (B true) or mend it
 
 | kind | target | what happens |
@@ -52,10 +53,15 @@ class Judge:
             if name == "reset":
                 self._live.reset(int(command["seed"]))
                 return self._state()
+            if name == "lay":
+                with self._live.lock:
+                    self._live.advance()
+                    self._world.lay(int(command["seed"]))
+                return self._state()
             if name == "fault":
                 self._fault(str(command["kind"]), str(command.get("target") or ""), bool(command["on"]))
                 return self._state()
-            return {"error": f"unknown cmd {name!r}: use state, reset or fault"}
+            return {"error": f"unknown cmd {name!r}: use state, reset, lay or fault"}
         except (KeyError, TypeError, ValueError) as error:
             return {"error": f"{type(error).__name__}: {error}"}
 

@@ -52,17 +52,21 @@ class World:
 
     def reset(self, seed: int) -> None:
         """A new layout, the arm at its start pose without torque, time zero."""
+        self.time_ms = 0
+        self.servos.place(START_RAD)
+        self._on_table = self.servos.shaft_rad.copy()
+        self.lay(seed)
+
+    def lay(self, seed: int) -> None:
+        """A new layout of cups under the arm as it stands; a cup in the gripper is taken away with the others."""
         self.seed = seed
         rng = np.random.default_rng(seed)
-        self.time_ms = 0
         self.gripped: int | None = None
-        self.servos.place(START_RAD)
         self.cups = layout(rng)
         self._phrases = [PHRASES[int(rng.integers(len(PHRASES)))] for _ in self.cups]
         self._grip_offset = (0.0, 0.0, 0.0)
         self._lifted_s = 0.0
         self._bottom_m = math.inf
-        self._on_table = self.servos.shaft_rad.copy()
 
     @property
     def goal_rad(self) -> Floats:
