@@ -3,8 +3,9 @@
 `device` is a folder of images (JPEG, PNG, …; in the order of their names) or an .npy file of uint8 RGB pictures
 [T, height, width, 3]. With "?loop" behind it, it begins again at the end; without, it falls silent after the last
 picture, as a camera does that stops: every later read raises `Timeout`. Picture k is captured at start + k / fps, start
-being `open`. A reader that comes late gets the newest picture that is due, never an old one. `play` gives it other
-pictures at any time; with `device = "play"` it waits for that.
+being the first `open`; opened again, it goes on, and stays silent once it was. A reader that comes late gets the newest
+picture that is due, never an old one. `play` gives it other pictures at any time; with `device = "play"` it waits for
+that.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Device(Camera):
         path, _, suffix = self.settings.device.partition("?")
         if suffix not in ("", "loop"):
             raise self._refused(f'"?{suffix}" is unknown, only "?loop" can stand there')
-        if path != "play":
+        if path != "play" and self._tape is None:
             pictures: Pictures = _Folder(Path(path)) if Path(path).is_dir() else self._stack(path)
             if len(pictures) == 0:
                 raise self._refused("no pictures there")
@@ -78,7 +79,6 @@ class Device(Camera):
 
     def close(self) -> None:
         self._open = False
-        self._tape = self._last_ns = None
 
     def _checked(self, pictures: Pictures, index: int) -> Frame:
         """Picture `index`, of the size that was asked for."""

@@ -67,6 +67,9 @@ def test_pictures_come_in_order_at_their_rate(tmp_path: Path, stack: Frame, fram
     eye.close()
     with pytest.raises(Disconnected, match="not open"):
         eye.read_into(frame, 0.01)
+    eye.open()
+    with pytest.raises(Timeout, match="after the last"):
+        eye.read_into(frame, 0.01)
 
 
 def test_a_loop_begins_again(tmp_path: Path, stack: Frame, frame: Frame) -> None:
