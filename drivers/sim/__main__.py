@@ -30,8 +30,13 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, lambda *_: simulator.stop())
     gc.freeze()
     print(f"ready {options.dir}", flush=True)
-    simulator.run()
-    simulator.close()
+    try:
+        simulator.run()
+    except Disconnected as error:
+        print(f"simulator: {error}", file=sys.stderr)
+        return 1
+    finally:
+        simulator.close()
     return 0
 
 

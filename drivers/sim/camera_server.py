@@ -1,22 +1,19 @@
-"""One simulated camera: renders at its frame rate while somebody looks, and serves every client the newest frame."""
+"""One simulated camera's socket: every client gets the newest frame that it has not had yet."""
 
 from __future__ import annotations
 
 import contextlib
+import socket
 import socketserver
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drivers.sim.frames import ASK, Header
-from drivers.sim.realtime import Picture
 
 WIDTH, HEIGHT, FPS = 640, 480, 30.0
-_PERIOD_NS = round(1e9 / FPS)
 
 
 class _Listener(socketserver.ThreadingUnixStreamServer):
@@ -30,25 +27,30 @@ class _Client(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         with contextlib.suppress(OSError):
-            self.server.camera.serve(self)
+            self.server.camera.serve(self.connection)
 
 
 class CameraServer:
-    """Serves `path` until `close`. `frozen` stops its frames; `unplug` takes the socket away, `plug` brings it back."""
+    """Serves `path` while plugged in. Whoever makes frames hands them to `publish`."""
 
-    def __init__(self, name: str, path: Path, shoot: Callable[[], tuple[Picture, int]]) -> None:
-        self.name = name
-        self.frozen = False
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._shoot = shoot
         self._news = threading.Condition()
         self._newest: tuple[Header, NDArray[np.uint8]] | None = None
-        self._clients: set[_Client] = set()
+        self._clients: set[socket.socket] = set()
         self._listener: _Listener | None = None
-        self._closed = threading.Event()
         self.plug()
-        self._thread = threading.Thread(target=self._film, name=f"sim-camera-{name}", daemon=True)
-        self._thread.start()
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody looks."""
+        return bool(self._clients)
+
+    def publish(self, frame_id: int, capture_ns: int, pixels: NDArray[np.uint8]) -> None:
+        """Make this the newest frame. `pixels` [480, 640, 3] must not change any more: clients may take long."""
+        with self._news:
+            self._newest = Header(WIDTH, HEIGHT, FPS, frame_id, capture_ns), pixels
+            self._news.notify_all()
 
     def plug(self) -> None:
         """Listen, unless it does."""
@@ -58,7 +60,7 @@ class CameraServer:
             threading.Thread(target=self._listener.serve_forever, args=(0.2,), daemon=True).start()
 
     def unplug(self) -> None:
-        """Vanish: the socket goes, and every client sees the end of its stream."""
+        """Vanish, unless it has: the socket goes, and every client sees the end of its stream."""
         listener, self._listener = self._listener, None
         if listener is None:
             return
@@ -68,22 +70,17 @@ class CameraServer:
         with self._news:
             for client in self._clients:
                 with contextlib.suppress(OSError):
-                    client.connection.shutdown(2)
+                    client.shutdown(socket.SHUT_RDWR)
             self._news.notify_all()
 
-    def close(self) -> None:
-        self._closed.set()
-        self.unplug()
-        self._thread.join()
-
-    def serve(self, client: _Client) -> None:
+    def serve(self, client: socket.socket) -> None:
         """One client's conversation; ends with an `OSError` or when its stream does."""
-        client.connection.sendall(Header(WIDTH, HEIGHT, FPS).pack())
         with self._news:
             self._clients.add(client)
-        seen = self._newest[0].frame_id if self._newest else 0
+            seen = self._newest[0].frame_id if self._newest else 0
         try:
-            while client.connection.recv(1) == ASK:
+            client.sendall(Header(WIDTH, HEIGHT, FPS).pack())
+            while client.recv(1) == ASK:
                 with self._news:
                     while self._newest is None or self._newest[0].frame_id == seen:
                         self._news.wait()
@@ -91,24 +88,8 @@ class CameraServer:
                             return
                     header, pixels = self._newest
                 seen = header.frame_id
-                client.connection.sendall(header.pack())
-                client.connection.sendall(pixels.data)
+                client.sendall(header.pack())
+                client.sendall(pixels.data)
         finally:
             with self._news:
                 self._clients.discard(client)
-
-    def _film(self) -> None:
-        """Render at absolute times; a slot that was missed is skipped, and its frame id with it."""
-        start_ns = time.monotonic_ns()
-        while True:
-            slot = (time.monotonic_ns() - start_ns) // _PERIOD_NS + 1
-            if self._closed.wait((start_ns + slot * _PERIOD_NS - time.monotonic_ns()) * 1e-9):
-                return
-            if self.frozen or not self._clients:
-                continue
-            picture, capture_ns = self._shoot()
-            pixels = np.empty((HEIGHT, WIDTH, 3), np.uint8)  # new each time: clients may still be sending the last one
-            picture.render(self.name, pixels)
-            with self._news:
-                self._newest = Header(WIDTH, HEIGHT, FPS, slot, capture_ns), pixels
-                self._news.notify_all()

@@ -4,6 +4,7 @@
     {"cmd": "reset", "seed": 5}                         a new layout, the arm back at its start pose
     {"cmd": "lay", "seed": 5}                           a new layout, the arm as it is
     {"cmd": "fault", "kind": K, "target": T, "on": B}   break something (B true) or mend it
+    {"cmd": "scene"}                                    for the cameras' process: what there is to see, and when
 
 | kind | target | what happens |
 | --- | --- | --- |
@@ -14,6 +15,8 @@
 | freeze_camera | camera | no new frames |
 | unplug_camera | camera | the camera's socket vanishes |
 
+A camera's fault shows from its next frame on.
+
 The runtime never talks to this socket.
 """
 
@@ -23,31 +26,33 @@ import contextlib
 import json
 import socketserver
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from drivers.sim.camera_server import CameraServer
+from drivers.sim.cameras import CAMERAS
 from drivers.sim.realtime import RealTime
+from drivers.sim.scene_json import pack
 from drivers.sim.world import World
 
-FAULTS = ("silence", "corrupt", "drop_servo", "supply", "freeze_camera", "unplug_camera")
+CAMERA_FAULTS = ("freeze_camera", "unplug_camera")
+FAULTS = ("silence", "corrupt", "drop_servo", "supply", *CAMERA_FAULTS)
 
 
 class Judge:
     """Answers commands about one simulated robot."""
 
-    def __init__(self, world: World, live: RealTime, cameras: Mapping[str, CameraServer]) -> None:
+    def __init__(self, world: World, live: RealTime) -> None:
         self._world = world
         self._live = live
-        self._cameras = cameras
-        self._broken: set[tuple[str, str]] = set()
+        self._broken: frozenset[tuple[str, str]] = frozenset()
 
     def answer(self, line: str) -> dict[str, Any]:
         """The answer to one line; {"error": …} for one that makes no sense."""
         try:
             command = json.loads(line)
             name = command["cmd"]
+            if name == "scene":
+                return self._scene()
             if name == "state":
                 return self._state()
             if name == "reset":
@@ -64,6 +69,14 @@ class Judge:
             return {"error": f"unknown cmd {name!r}: use state, reset, lay or fault"}
         except (KeyError, TypeError, ValueError) as error:
             return {"error": f"{type(error).__name__}: {error}"}
+
+    def _scene(self) -> dict[str, Any]:
+        with self._live.lock:
+            self._live.advance()
+            scene, capture_ns = self._world.snapshot().scene, self._live.now_ns()
+        broken = {kind: [target for k, target in self._broken if k == kind] for kind in CAMERA_FAULTS}
+        frozen, unplugged = broken["freeze_camera"], broken["unplug_camera"]
+        return {"capture_ns": capture_ns, "scene": pack(scene), "frozen": frozen, "unplugged": unplugged}
 
     def _state(self) -> dict[str, Any]:
         world, live = self._world, self._live
@@ -94,16 +107,12 @@ class Judge:
         """Break or mend; `ValueError` for a kind or target that is not there."""
         device, joints = self._live.device, list(self._world.JOINTS)
         known = {"corrupt": ["", *joints], "drop_servo": joints}
-        known |= {camera_fault: list(self._cameras) for camera_fault in ("freeze_camera", "unplug_camera")}
+        known |= {camera_fault: list(CAMERAS) for camera_fault in CAMERA_FAULTS}
         if kind not in FAULTS:
             raise ValueError(f"unknown fault {kind!r}: use one of {', '.join(FAULTS)}")
         if target not in known.get(kind, [""]):
             raise ValueError(f"fault {kind!r} has no target {target!r}: use one of {known.get(kind, [''])}")
-        if kind == "freeze_camera":
-            self._cameras[target].frozen = on
-        elif kind == "unplug_camera":
-            self._cameras[target].unplug() if on else self._cameras[target].plug()
-        else:
+        if kind not in CAMERA_FAULTS:
             with self._live.lock:
                 self._live.advance()
                 if kind == "silence":
@@ -113,7 +122,7 @@ class Judge:
                     device.faults.corrupt = device.faults.corrupt | ids if on else device.faults.corrupt - ids
                 else:
                     device.power(not on, joints.index(target) if target else None)
-        (self._broken.add if on else self._broken.discard)((kind, target))
+        self._broken = self._broken | {(kind, target)} if on else self._broken - {(kind, target)}
 
 
 class _Listener(socketserver.ThreadingUnixStreamServer):

@@ -11,9 +11,6 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from drivers.sim.feetech_device import FeetechDevice, Joints, Reply
 
 STEP_NS = 1_000_000
@@ -23,18 +20,11 @@ _PROTECT_EVERY = 20
 _TICK_S = 0.004
 
 
-class Picture(Protocol):
-    """The world at one instant, to be drawn without holding anything up."""
-
-    def render(self, camera: str, out: NDArray[np.uint8], /) -> None: ...
-
-
 class Stepped(Joints, Protocol):
     """What this module needs of a world besides its joints."""
 
     def step(self, dt_s: float, /) -> None: ...
     def reset(self, seed: int, /) -> None: ...
-    def snapshot(self) -> Picture: ...
 
 
 class RealTime:
@@ -46,13 +36,13 @@ class RealTime:
         self.lock = threading.Lock()
         self.steps = 0
         self.slipped_ns = 0
-        self._now_ns = now_ns
+        self.now_ns = now_ns
         self._due_ns = now_ns()
         self._since_protect = 0
 
     def advance(self) -> None:
         """Step to the present. The caller holds `lock`."""
-        behind = (self._now_ns() - self._due_ns) // STEP_NS
+        behind = (self.now_ns() - self._due_ns) // STEP_NS
         if behind <= 0:
             return
         steps = min(behind, _LONGEST_CATCH_UP)
@@ -82,14 +72,9 @@ class RealTime:
             self.world.reset(seed)
             self.device.obey()
 
-    def shoot(self) -> tuple[Picture, int]:
-        """What a camera exposes now, and when that is (CLOCK_MONOTONIC ns)."""
-        with self.lock:
-            self.advance()
-            return self.world.snapshot(), self._now_ns()
-
-    def run(self, stop: threading.Event) -> None:
-        """Keep the world moving until `stop`."""
-        while not stop.wait(_TICK_S):
+    def run(self, stop: threading.Event, seconds: float) -> None:
+        """Keep the world moving for so long, or until `stop`."""
+        end_ns = self.now_ns() + round(seconds * 1e9)
+        while self.now_ns() < end_ns and not stop.wait(_TICK_S):
             with self.lock:
                 self.advance()

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 from drivers.errors import Disconnected
 from drivers.sim.adapter import Adapter
-from drivers.sim.camera_server import CameraServer
+from drivers.sim.cameras import CAMERAS, socket_of
 from drivers.sim.feetech_device import FeetechDevice
 from drivers.sim.judge import Judge, listen
 from drivers.sim.realtime import RealTime
 from drivers.sim.world import World
 
-CAMERAS = ("base", "wrist")
+_PRIORITY = 1
+"""The lowest of SCHED_FIFO, where permitted: real servos need no turn on the host's processor to answer."""
+_CLOSE_S = 5.0
 
 
 class Simulator:
@@ -23,22 +28,25 @@ class Simulator:
 
     def __init__(self, directory: Path, seed: int = 0, baud: int = 1_000_000, usb_latency_ns: int = 1_000_000) -> None:
         """`Disconnected` if another simulator already lives there."""
-        self._paths = [directory / n for n in ("arm", *(f"camera-{name}.sock" for name in CAMERAS), "sim.sock")]
+        self._paths = [directory / "sim.sock", directory / "arm", *(socket_of(directory, name) for name in CAMERAS)]
         directory.mkdir(parents=True, exist_ok=True)
         _clear(self._paths)
-        self.world = World(seed)
-        self.live = RealTime(self.world, FeetechDevice(self.world, baud=baud))
+        world = World(seed)
+        live = RealTime(world, FeetechDevice(world, baud=baud))
+        self._live = live
         self._stop = threading.Event()
-        self._adapter = Adapter(self._paths[0], self.live.feed, self.live.idle, baud, usb_latency_ns)
-        self.cameras = {
-            name: CameraServer(name, path, self.live.shoot)
-            for name, path in zip(CAMERAS, self._paths[1:-1], strict=True)
-        }
-        self._judge = listen(self._paths[-1], Judge(self.world, self.live, self.cameras))
+        self._judge = listen(self._paths[0], Judge(world, live))
+        self._cameras = _start_cameras(directory)
+        with contextlib.suppress(PermissionError):
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_PRIORITY))
+        self._adapter = Adapter(self._paths[1], live.feed, live.idle, baud, usb_latency_ns)
 
     def run(self) -> None:
-        """Keep the world moving until `stop`."""
-        self.live.run(self._stop)
+        """Keep the world moving until `stop`; `Disconnected` if the cameras' process ends by itself."""
+        while not self._stop.is_set():
+            self._live.run(self._stop, 1.0)
+            if self._cameras.poll() is not None:
+                raise Disconnected("the cameras' process has ended; start the simulator again")
 
     def stop(self) -> None:
         """End `run`. Safe in a signal handler."""
@@ -48,17 +56,32 @@ class Simulator:
         """Take everything away again."""
         self._judge.shutdown()
         self._judge.server_close()
-        for camera in self.cameras.values():
-            camera.close()
+        self._cameras.terminate()
+        try:
+            self._cameras.wait(_CLOSE_S)
+        except subprocess.TimeoutExpired:
+            self._cameras.kill()
+            self._cameras.wait()
         self._adapter.close()
         for path in self._paths:
             path.unlink(missing_ok=True)
 
 
+def _start_cameras(directory: Path) -> subprocess.Popen[bytes]:
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-m", "drivers.sim.cameras", str(directory.resolve())]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root)
+    assert process.stdout is not None
+    if not process.stdout.readline():
+        process.wait()
+        raise Disconnected(f"{directory}: the cameras' process does not start")
+    return process
+
+
 def _clear(paths: list[Path]) -> None:
     """Remove what a simulator that was killed has left; refuse to where one is alive."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
-        probe.connect(str(paths[-1]))
-        raise Disconnected(f"{paths[-1].parent}: another simulator runs in this directory: end it or take another")
+        probe.connect(str(paths[0]))
+        raise Disconnected(f"{paths[0].parent}: another simulator runs in this directory: end it or take another")
     for path in paths:
         path.unlink(missing_ok=True)
