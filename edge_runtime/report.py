@@ -6,14 +6,12 @@ is null, never invented.
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.floor import Floor
 from edge_runtime.record import RunRecord
 
 PERCENTILES = {"p50": 50.0, "p99": 99.0, "p99_9": 99.9, "max": 100.0}
@@ -22,8 +20,8 @@ COARSE = ("p50", "p99", "max")
 Level = Literal["good", "warn", "bad"]
 
 
-def summary(record: RunRecord, floor_us: dict[str, float] | None = None) -> dict[str, Any]:
-    """The report for programs. `floor_us` is what `cyclictest` measured beside the run, where it did."""
+def summary(record: RunRecord, floor: Floor | None = None) -> dict[str, Any]:
+    """The report for programs. `floor` is what `cyclictest` measured beside the run, where it did."""
     aged = record.sensor_age_ns[record.sensor_age_ns >= 0]
     report: dict[str, Any] = {
         "robot": record.robot,
@@ -52,9 +50,9 @@ def summary(record: RunRecord, floor_us: dict[str, float] | None = None) -> dict
         "counters": dict(record.counters),
         "machine": record.machine,
     }
-    if floor_us is not None:
-        report["floor_us"] = floor_us
-        report["lateness_over_floor"] = ratios(report["control"]["lateness_us"], floor_us)
+    if floor is not None:
+        report["floor_us"] = floor.quantiles()
+        report["lateness_over_floor"] = ratios(report["control"]["lateness_us"], report["floor_us"])
     return report
 
 
@@ -104,19 +102,3 @@ def verdict(report: dict[str, Any]) -> tuple[Level, str]:
     if safe_s > 0:
         parts.append(f"SAFE for {safe_s:.1f} s")
     return level, ", ".join(parts)
-
-
-def write_json(report: dict[str, Any], path: Path) -> None:
-    """Write the report for programs; the file is whole or not there."""
-    write_whole(path, json.dumps(report, indent=2, ensure_ascii=False, default=str) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write `text` so that a reader sees all of it or the file that was there before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -8,16 +8,16 @@ from importlib import resources
 from typing import Any
 
 from edge_runtime import report_plots
+from edge_runtime.floor import Floor
 from edge_runtime.record import RunRecord
 from edge_runtime.report import PERCENTILES, verdict
-from edge_runtime.report_plots import Histogram
 from edge_runtime.report_text import number, rows
 
 EVENTS = 300
 """Rows of the event table: the last ones."""
 
 
-def page(record: RunRecord, report: dict[str, Any], floor: Histogram | None = None) -> str:
+def page(record: RunRecord, report: dict[str, Any], floor: Floor | None = None) -> str:
     """The whole page. `report` is `report.summary(record)`; `floor` is drawn with the lateness where measured."""
     style = resources.files("edge_runtime").joinpath("report.css").read_text(encoding="utf-8")
     title = escape(f"{report['robot']}: run report")
@@ -30,7 +30,7 @@ def page(record: RunRecord, report: dict[str, Any], floor: Histogram | None = No
     )
 
 
-def _sections(record: RunRecord, report: dict[str, Any], floor: Histogram | None) -> Iterator[str]:
+def _sections(record: RunRecord, report: dict[str, Any], floor: Floor | None) -> Iterator[str]:
     yield _header(report)
     yield _figures(report)
     if record.t_ns.size:
@@ -86,7 +86,7 @@ def _run(record: RunRecord, report: dict[str, Any]) -> str:
     )
 
 
-def _lateness(record: RunRecord, report: dict[str, Any], floor: Histogram | None) -> str:
+def _lateness(record: RunRecord, report: dict[str, Any], floor: Floor | None) -> str:
     keys = '<span class="key"></span>this loop'
     if floor is not None:
         keys += ' &ensp;<span class="key floor"></span>cyclictest on this machine, the same minute, period and priority'

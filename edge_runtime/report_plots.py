@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.floor import Floor
 from edge_runtime.record import RunRecord
 from edge_runtime.report_svg import Floats, Panel, nice_ticks, svg
 
@@ -16,14 +16,6 @@ WIDTH = 1104.0
 LEFT, RIGHT = 66.0, 8.0
 LANE = 92.0
 BINS_PER_DECADE = 12
-
-
-@dataclass(frozen=True)
-class Histogram:
-    """Wake-up lateness as `cyclictest -h` counts it: `counts[i]` wake-ups were `us[i]` to `us[i] + 1` µs late."""
-
-    us: NDArray[np.int64]
-    counts: NDArray[np.int64]
 
 
 def seconds(record: RunRecord, t_ns: NDArray[np.int64]) -> Floats:
@@ -108,10 +100,10 @@ def _skipped(record: RunRecord, t: Floats) -> Floats:
     return np.asarray(t[gaps] + 1.0 / record.rate_hz)
 
 
-def lateness_histogram(record: RunRecord, floor: Histogram | None) -> str:
+def lateness_histogram(record: RunRecord, floor: Floor | None) -> str:
     """Share of wake-ups by lateness, both axes logarithmic; the measured floor of this machine as a dashed outline."""
     late_us = np.maximum(record.lateness_ns / 1e3, 1.0)
-    highest = max(float(late_us.max()), float(floor.us[floor.counts > 0].max(initial=1)) + 1 if floor else 1.0, 1e3)
+    highest = max(float(late_us.max()), float(floor.max_us) if floor else 1.0, 1e3)
     decades = math.ceil(math.log10(highest))
     edges = np.logspace(0, decades, decades * BINS_PER_DECADE + 1)
     shares = np.histogram(late_us, edges)[0] / late_us.size
@@ -135,15 +127,15 @@ def lateness_histogram(record: RunRecord, floor: Histogram | None) -> str:
     return svg(590, 322, "histogram of wake-up lateness", panel)
 
 
-def _rebinned(floor: Histogram, edges: Floats) -> Floats:
+def _rebinned(floor: Floor, edges: Floats) -> Floats:
     """Whole-microsecond counts as shares of other bins, each count spread evenly over its microsecond."""
-    ends = np.arange(int(floor.us[-1]) + 2, dtype=np.float64)
-    counts = np.zeros(ends.size - 1)
-    counts[floor.us] = floor.counts
-    total = np.concatenate([[0.0], np.cumsum(counts)])
+    ends = np.arange(floor.counts.size + 1, dtype=np.float64)
+    total = np.concatenate([[0.0], np.cumsum(floor.counts)])
     inside = np.interp(edges, ends, total)
-    inside[0] = 0.0
-    return np.asarray(np.diff(inside) / max(total[-1], 1.0))
+    inside[0] = 0.0  # what is below the first edge counts to the first bin
+    shares = np.diff(inside)
+    shares[min(int(np.searchsorted(edges, floor.max_us, side="right")) - 1, shares.size - 1)] += floor.beyond
+    return np.asarray(shares / floor.total)
 
 
 def joint_plot(record: RunRecord, joint: int) -> str:

@@ -10,17 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_runtime import report, report_html, report_text
-from edge_runtime.report_plots import Histogram
+from edge_runtime import report, report_files, report_html, report_text
+from edge_runtime.floor import Floor
 from edge_runtime.report_svg import envelope, nice_ticks
 from tests.edge_runtime.sample_record import JOINTS, empty_record, record
 
-FLOOR = {"p50": 28.0, "p99": 70.0, "p99_9": 300.0, "max": 1500.0}
-
-
-def floor_histogram() -> Histogram:
-    us = np.arange(5, 60)
-    return Histogram(us, np.full(us.size, 100))
+FLOOR = Floor(np.array([0] * 20 + [100] * 40), beyond=2, max_us=25_000)
 
 
 def test_the_keys_that_later_checks_read() -> None:
@@ -39,9 +34,9 @@ def test_the_keys_that_later_checks_read() -> None:
 
 def test_a_floor_adds_itself_and_the_ratios() -> None:
     found = report.summary(record(), FLOOR)
-    assert found["floor_us"] == FLOOR
+    assert found["floor_us"] == {"p50": 40.0, "p99": 59.0, "p99_9": 59.0, "max": 25_000.0}
     late = found["control"]["lateness_us"]["p99"]
-    assert found["lateness_over_floor"]["p99"] == pytest.approx(late / 70.0, abs=0.01)
+    assert found["lateness_over_floor"]["p99"] == pytest.approx(late / 59.0, abs=0.01)
 
 
 def test_percentiles_are_measured_values() -> None:
@@ -123,8 +118,8 @@ class _Page(HTMLParser):
 @pytest.mark.parametrize("which", ["run", "floor", "empty", "one tick"])
 def test_the_page_is_whole_and_loads_nothing(which: str) -> None:
     run = empty_record() if which == "empty" else record(0.01 if which == "one tick" else 5.0, skip=0)
-    floor = floor_histogram() if which == "floor" else None
-    html = report_html.page(run, report.summary(run, FLOOR if floor else None), floor)
+    floor = FLOOR if which == "floor" else None
+    html = report_html.page(run, report.summary(run, floor), floor)
     parsed = _Page()
     parsed.feed(html)
     assert parsed.open == []
@@ -167,8 +162,9 @@ def test_ticks_are_round_numbers() -> None:
     assert nice_ticks(2.0, 2.0, 4) == [2.0]
 
 
-def test_json_is_written_whole(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "report.json"
-    report.write_json(report.summary(record()), path)
-    assert json.loads(path.read_text())["robot"] == "bench arm"
-    assert [p.name for p in path.parent.iterdir()] == ["report.json"]
+def test_both_files_are_written_whole(tmp_path: Path) -> None:
+    written = report_files.write(record(), tmp_path / "deep", FLOOR, {"success_rate": 0.93})
+    found = json.loads(written.json_file.read_text())
+    assert found == written.report
+    assert (found["robot"], found["success_rate"]) == ("bench arm", 0.93)
+    assert sorted(p.name for p in (tmp_path / "deep").iterdir()) == ["report.html", "report.json"]

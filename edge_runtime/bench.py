@@ -1,0 +1,87 @@
+"""`edge bench --sim`: the loop on the simulated robot, beside the floor that the same machine shows a C program.
+
+The floor is measured half before and half after the loop, with the simulator at work as during it, at the loop's period
+and priority. Beside the loop it could not be: two threads of one priority would wait for each other.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edge_runtime import app, config_check, floor, plugins, report_files
+from edge_runtime.config import Robot
+from edge_runtime.errors import EdgeError
+from edge_runtime.floor import Floor
+from edge_runtime.report import summary
+
+BUNDLE = Path("runs/demo/bundle")
+CHECKPOINT = Path(__file__).resolve().parents[1] / "benchmarks" / "demo" / "checkpoint"
+FLOOR_S = 15.0
+"""Longest half of the floor, so that all of a short bench lies in the same minute."""
+SEED = 1
+
+Say = Callable[[str], None]
+
+
+def bench_sim(rate_hz: float, seconds: float, bundle: Path | None, folder: Path | None, say: Say) -> dict[str, Any]:
+    """Run the loop for `seconds` with a task at hand, and measure the floor. Returns the report; files go to `folder`.
+
+    `say` is told, a line at a time, what begins and what could not be done. Raises `EdgeError` and `DriverError`.
+    """
+    policy = _bundle(bundle, say)
+    process = plugins.require("drivers.sim.process")
+    with tempfile.TemporaryDirectory(prefix="edge-bench-") as place, process.SimProcess(Path(place), SEED) as sim:
+        robot = _robot(Path(place), policy, rate_hz, seconds, sim.ask(cmd="state")["cups"][0]["instruction"])
+        half_s = min(seconds / 2, FLOOR_S)
+        before = _floor(robot, half_s, say)
+        say(f"the loop at {rate_hz:g} Hz for {seconds:g} s")
+        record = app.run_robot(robot, seconds=seconds)
+        after = _floor(robot, half_s, say) if before is not None else None
+    under = before + after if before is not None and after is not None else None
+    if folder is None:
+        return summary(record, under)
+    written = report_files.write(record, folder, under)
+    say(f"{written.json_file}\n{written.html_file}")
+    return written.report
+
+
+def _floor(robot: Robot, seconds: float, say: Say) -> Floor | None:
+    control = robot.control
+    say(f"cyclictest's floor for {seconds:g} s")
+    try:
+        return floor.measure(round(1e6 / control.rate_hz), control.priority, seconds, control.cpu)
+    except EdgeError as error:
+        say(str(error))
+        return None
+
+
+def _robot(place: Path, bundle: Path, rate_hz: float, seconds: float, instruction: str) -> Robot:
+    """The simulated robot, armed at once and at one task from the first tick to the last."""
+    text = resources.files("drivers.sim").joinpath("robot.toml").read_bytes()
+    robot = config_check.parse(text, place)
+    replace = msgspec.structs.replace
+    return replace(
+        robot,
+        policy=replace(robot.policy, bundle=str(bundle.absolute()), instruction=instruction, autostart=True),
+        control=replace(robot.control, rate_hz=rate_hz),
+        episode=replace(robot.episode, timeout_s=seconds + 60.0),
+    )
+
+
+def _bundle(named: Path | None, say: Say) -> Path:
+    """The bundle to run: the one that was named, the demo's, or one made of the demo's checkpoint now."""
+    if named is not None:
+        return named
+    if not (BUNDLE / "manifest.json").is_file():
+        if not CHECKPOINT.is_dir() or not os.access(Path(), os.W_OK):
+            raise EdgeError(f"{BUNDLE}: no such bundle: make demo makes it, or name one with --bundle")
+        say(f"export of {CHECKPOINT} to {BUNDLE}")
+        plugins.require("export.cli").run(CHECKPOINT, BUNDLE)
+    return BUNDLE

@@ -1,0 +1,100 @@
+"""`edge`: the one front door. Whatever a person can mend is one line on stderr and exit code 2."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from drivers.errors import DriverError
+from edge_runtime.commands import measure, models, robot, run, talk
+from edge_runtime.errors import EdgeError
+from edge_runtime.suggest import did_you_mean
+
+SECTIONS: tuple[tuple[str, tuple[click.Command, ...]], ...] = (
+    ("Run", run.COMMANDS),
+    ("Talk to a running robot", talk.COMMANDS),
+    ("Models", models.COMMANDS),
+    ("Robot", robot.COMMANDS),
+    ("Measure", measure.COMMANDS),
+)
+
+
+class Contents(click.Group):
+    """A group whose help is a table of contents, and whose wrong names have a nearest right one."""
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(len(str(c.name)) for _, commands in SECTIONS for c in commands)
+        for title, commands in SECTIONS:
+            with formatter.section(title):
+                rows = [(str(c.name).ljust(width), c.get_short_help_str(limit=90)) for c in commands]
+                formatter.write_dl(rows)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in self.commands and not name.startswith("-"):
+            raise click.UsageError(f'there is no command "{name}"{did_you_mean(name, self.commands)}', ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=Contents,
+    commands={str(c.name): c for _, commands in SECTIONS for c in commands},
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(package_name="edge-runtime", message="%(version)s")
+@click.pass_context
+def edge(ctx: click.Context) -> None:
+    """Drive a robot arm from a vision-language-action checkpoint, on time.
+
+    A robot is described by one file, robot.toml; commands look for it in the present folder unless told otherwise.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line. Returns the exit code: 0 done, 2 something to mend, 130 interrupted."""
+    try:
+        answer = edge.main(args=argv, prog_name="edge", standalone_mode=False)
+        return answer if isinstance(answer, int) else 0
+    except click.Abort:
+        return _say("interrupted", 130)
+    except KeyboardInterrupt:
+        return _say("interrupted", 130)
+    except click.ClickException as error:
+        return _say(_usage(error), 2)
+    except (EdgeError, DriverError) as error:
+        return _say(str(error), 2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit's flush is quiet too
+        return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _say(f"{error.filename}: {error.strerror}", 2)
+
+
+def _usage(error: click.ClickException) -> str:
+    """click's message on one line, with the command it is about and where its help is."""
+    if isinstance(error, click.NoSuchOption):
+        known = [name for p in error.ctx.command.params for name in p.opts] if error.ctx else []
+        message = f'there is no option "{error.option_name}"{did_you_mean(error.option_name, known)}'
+    else:
+        message = error.format_message().rstrip(".")
+        message = message[:1].lower() + message[1:]
+    ctx = error.ctx if isinstance(error, click.UsageError) else None
+    if ctx is None or ctx.parent is None:
+        return f"{message} (edge --help lists everything)" if isinstance(error, click.UsageError) else message
+    return f"{ctx.info_name}: {message} (edge {ctx.info_name} --help)"
+
+
+def _say(message: str, code: int) -> int:
+    sys.stdout.flush()
+    click.echo(f"edge: {' '.join(message.split())}", err=True)
+    return code

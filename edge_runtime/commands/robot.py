@@ -1,0 +1,50 @@
+"""Commands about one robot: its configuration, and the last resort that brings its motors to rest."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from edge_runtime.commands.output import emit, json_option, robot_argument
+
+
+@click.command()
+@click.option("--check", metavar="FILE", help="Say whether FILE is a possible robot.toml, or what is wrong in it.")
+@click.option("--schema", is_flag=True, help="Print the JSON schema of robot.toml, for editors.")
+@json_option
+def config(check: str | None, schema: bool, json_file: str | None) -> None:
+    """Check a robot.toml, or print its JSON schema."""
+    from edge_runtime import config
+
+    if (check is None) == (not schema):
+        raise click.UsageError("give one of --check FILE and --schema")
+    if check is None:
+        emit(config.schema(), json.dumps(config.schema(), indent=2), json_file)
+        return
+    robot = config.load(check)
+    found = {
+        "file": check,
+        "robot": robot.name,
+        "cameras": [camera.name for camera in robot.cameras],
+        "buses": {bus.name: [joint.name for joint in bus.joints] for bus in robot.buses},
+        "rate_hz": robot.control.rate_hz,
+        "bundle": robot.policy.bundle,
+        "control_socket": robot.control.socket,
+    }
+    buses = "; ".join(f"bus {bus.name} ({bus.kind}) with {len(bus.joints)} joints" for bus in robot.buses)
+    cameras = ", ".join(camera.name for camera in robot.cameras)
+    words = f"{check}: good: {robot.name}, {robot.control.rate_hz:g} Hz, cameras {cameras}; {buses}"
+    emit(found, words, json_file)
+
+
+@click.command("safe-stop")
+@robot_argument
+def safe_stop(robot: str) -> int:
+    """Bring every motor to its declared safe action."""
+    from edge_runtime import safe_stop
+
+    return safe_stop.main([robot])
+
+
+COMMANDS: tuple[click.Command, ...] = (config, safe_stop)
