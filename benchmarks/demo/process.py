@@ -1,0 +1,72 @@
+"""`edge run` as a user starts it, and its control socket."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from edge_runtime import control_socket
+from edge_runtime.errors import EdgeError
+
+POLL_S = 0.05
+
+
+class RobotProcess:
+    """`with RobotProcess(robot_toml, report_dir) as robot:` — ended with the block if `end` was not called before."""
+
+    def __init__(self, settings: Path, report: Path) -> None:
+        self._socket = settings.parent / "control.sock"
+        self._command = [sys.executable, "-m", "edge_runtime", "run", str(settings), "--report", str(report)]
+
+    def __enter__(self) -> RobotProcess:
+        self._process = subprocess.Popen(
+            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(EdgeError):
+            self.end(5.0)
+
+    def say(self, command: str, **arguments: Any) -> dict[str, Any]:
+        """One command, and its answer; `EdgeError` where it is refused."""
+        return control_socket.send(self._socket, {"cmd": command, **arguments})
+
+    def wait_for(self, state: str, limit_s: float) -> None:
+        """Wait until the robot is in `state`; `EdgeError` if it ends or takes longer than `limit_s`."""
+        deadline, seen = time.monotonic() + limit_s, "no answer"
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise EdgeError(f"edge run ended: {self._last_words()}")
+            with contextlib.suppress(EdgeError):  # not listening yet
+                seen = str(self.say("status")["state"])
+            if seen == state:
+                return
+            time.sleep(POLL_S)
+        raise EdgeError(f"edge run: not {state} within {limit_s:.0f} s (now: {seen})")
+
+    def end(self, limit_s: float) -> None:
+        """SIGTERM, and wait: the arm stops and the report is written. `EdgeError` if that did not go well."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise EdgeError(f"edge run: alive {limit_s:.0f} s after SIGTERM, killed") from None
+        if self._process.returncode != 0:
+            raise EdgeError(f"edge run ended with code {self._process.returncode}: {self._last_words()}")
+
+    def _last_words(self) -> str:
+        assert self._process.stderr is not None
+        lines = self._process.stderr.read().strip().splitlines()
+        return lines[-1] if lines else "without a word"
