@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -71,9 +70,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(_usage(error), 2)
     except (EdgeError, DriverError) as error:
         return _say(str(error), 2)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit's flush is quiet too
-        return 0
     except OSError as error:
         if error.filename is None:
             raise

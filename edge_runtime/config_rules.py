@@ -60,7 +60,7 @@ def _cameras(cameras: tuple[Camera, ...]) -> Iterator[str]:
 
 def _buses(buses: tuple[Bus, ...]) -> Iterator[str]:
     yield from _unique("buses[{}].name", [b.name for b in buses])
-    yield from _unique("buses[{}].port", [b.port for b in buses])
+    yield from _unique("buses[{}].port", [b.port if "/" in b.port else (b.port, b.name) for b in buses])
     full_names: dict[tuple[str, str], str] = {}
     for index, bus in enumerate(buses):
         key = f"buses[{index}]"

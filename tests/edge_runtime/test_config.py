@@ -20,9 +20,6 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-BUS = '[[buses]]\nname = "arm"\nkind = "feetech"\nport = "./arm"\n'
-
-
 def write(folder: Path, text: str) -> Path:
     path = folder / "robot.toml"
     path.write_text(text)
@@ -188,6 +185,18 @@ def test_the_same_joint_name_in_two_groups_is_fine(tmp_path: Path) -> None:
     second = ROBOT[ROBOT.index("[[buses]]") :].replace('name = "arm"', 'name = "left"').replace("./arm", "./left")
     robot = config.load(write(tmp_path, ROBOT + second))
     assert len(robot.joints) == 12
+
+
+def test_two_buses_on_one_port_are_refused(tmp_path: Path) -> None:
+    second = ROBOT[ROBOT.index("[[buses]]") :].replace('name = "arm"', 'name = "left"')
+    port = f"{tmp_path}/arm"
+    assert error_of(tmp_path, ROBOT + second) == f"buses[1].port: {port} is already that of buses[0].port"
+
+
+def test_two_buses_of_a_driver_that_has_no_port_are_fine(tmp_path: Path) -> None:
+    null = ROBOT.replace('kind = "feetech"\nport = "./arm"', 'kind = "null"\nport = "follow"')
+    second = null[null.index("[[buses]]") :].replace('name = "arm"', 'name = "left"')
+    assert len(config.load(write(tmp_path, null + second)).buses) == 2
 
 
 def test_a_syntax_error_names_its_line(tmp_path: Path) -> None:

@@ -1,0 +1,169 @@
+"""`edge`: help that reads as a table of contents; every user's error one line on stderr, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from edge_runtime import cli
+from edge_runtime.commands import talk
+from tests.robot_toml import NAMES, ROBOT
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def robot_toml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A robot.toml in the present folder."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "robot.toml"
+    path.write_text(ROBOT)
+    return path
+
+
+def one_line(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 2) -> str:
+    """What `edge argv` says on stderr: one line, and nothing on stdout."""
+    assert cli.main(argv) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("edge: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+    return err.removeprefix("edge: ").rstrip("\n")
+
+
+@pytest.mark.parametrize("argv", [[], ["--help"], ["-h"]])
+def test_help_is_a_table_of_contents(capsys: pytest.CaptureFixture[str], argv: list[str]) -> None:
+    assert cli.main(argv) == 0
+    lines = capsys.readouterr().out.splitlines()
+    titles = ["Run:", "Talk to a running robot:", "Models:", "Robot:", "Measure:"]
+    assert [line for line in lines if line in titles] == titles
+    for command in cli.edge.commands:
+        assert any(line.startswith(f"  {command} ") for line in lines), command
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("command", sorted(cli.edge.commands))
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert cli.main([command, "--help"]) == 0
+    assert f"Usage: edge {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["rnu"], 'there is no command "rnu", did you mean "run"?'),
+        (["safestop"], 'there is no command "safestop", did you mean "safe-stop"?'),
+        (["run", "--secnds", "3"], 'run: there is no option "--secnds", did you mean "--seconds"?'),
+        (["run", "--seconds", "soon"], "run: invalid value for '--seconds': 'soon' is not"),
+        (["run", "--seconds", "0"], "run: invalid value for '--seconds': 0"),
+        (["run", "a.toml", "b.toml"], "run: got unexpected extra argument (b.toml)"),
+        (["task"], "task: missing argument 'INSTRUCTION'"),
+        (["config"], "config: give one of --check FILE and --schema"),
+        (["config", "--check", "a", "--schema"], "config: give one of --check FILE and --schema"),
+        (["bench"], "bench: a bench moves the robot by itself: say --sim"),
+        (["--flight"], 'there is no option "--flight"'),
+        (["run", "nowhere.toml"], "nowhere.toml: cannot be read: No such file or directory"),
+        (["status", "--robot", "nowhere.toml"], "nowhere.toml: cannot be read: No such file or directory"),
+        (["inspect", "nowhere"], "nowhere: no such bundle"),
+        (["export", "nowhere"], "export: missing option '-o' / '--out'"),
+    ],
+)
+def test_what_a_user_gets_wrong_is_one_line(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    argv: list[str],
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert one_line(capsys, *argv).startswith(says)
+
+
+def test_nothing_listens_is_one_line(capsys: pytest.CaptureFixture[str], robot_toml: Path) -> None:
+    line = one_line(capsys, "status")
+    assert "control.sock" in line
+
+
+def test_config_check_says_what_it_found(capsys: pytest.CaptureFixture[str], robot_toml: Path) -> None:
+    assert cli.main(["config", "--check", "robot.toml", "--json", "found.json"]) == 0
+    out = capsys.readouterr().out
+    assert out == "robot.toml: good: bench arm, 100 Hz, cameras base, wrist; bus arm (feetech) with 6 joints\n"
+    assert json.loads(Path("found.json").read_text())["buses"] == {"arm": list(NAMES)}
+
+
+def test_config_check_names_the_fault(capsys: pytest.CaptureFixture[str], robot_toml: Path) -> None:
+    robot_toml.write_text(ROBOT.replace("rate_hz", "rate_khz"))
+    line = one_line(capsys, "config", "--check", "robot.toml")
+    assert line == 'robot.toml: control.rate_khz: unknown key, did you mean "rate_hz"?'
+
+
+def test_the_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["config", "--schema"]) == 0
+    assert "Joint" in json.loads(capsys.readouterr().out)["$defs"]
+
+
+def test_json_to_standard_output_is_nothing_but_json(capsys: pytest.CaptureFixture[str], robot_toml: Path) -> None:
+    assert cli.main(["config", "--check", "robot.toml", "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["robot"] == "bench arm"
+
+
+def test_a_place_that_cannot_be_written_is_one_line(capsys: pytest.CaptureFixture[str], robot_toml: Path) -> None:
+    assert cli.main(["config", "--check", "robot.toml", "--json", "robot.toml/x.json"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("edge: ")
+    assert err.count("\n") == 1
+
+
+def test_ctrl_c_is_one_line_and_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.edge.commands["sim"], "callback", interrupted)
+    assert one_line(capsys, "sim", code=130) == "interrupted"
+
+
+@pytest.mark.parametrize("library", ["torch", "onnx"])
+def test_export_without_its_library_says_what_to_install(tmp_path: Path, library: str) -> None:
+    code = f"import sys; sys.modules[{library!r}] = None; from edge_runtime.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "export", str(tmp_path), "-o", str(tmp_path / "b")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert f"needs \"{library}\", which is not installed: pip install 'edge-runtime[export]'" in done.stderr
+
+
+def test_a_closed_pipe_is_quiet() -> None:
+    command = f"{sys.executable} -m edge_runtime config --schema | true"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, check=False)
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"), [({"a": True, "b": [1, 2]}, "a yes, b 1, 2"), (None, "–"), (1, "1"), (False, "no")]
+)
+def test_an_answer_reads_as_words(answer: object, shown: str) -> None:
+    assert talk._flat(answer) == shown
+
+
+def test_commands_are_in_one_section_each() -> None:
+    listed = [str(command.name) for _, commands in cli.SECTIONS for command in commands]
+    assert sorted(listed) == sorted(set(listed)) == sorted(cli.edge.commands)
+    assert all(isinstance(c, click.Command) and c.help for c in cli.edge.commands.values())
+
+
+def test_status_starts_fast(robot_toml: Path) -> None:
+    """Import time only: what a stop command costs before it is on the socket. The limit is lax, machines are busy."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-X", "importtime", "-m", "edge_runtime", "status"]
+    done = subprocess.run(command, cwd=robot_toml.parent, env=env, capture_output=True, text=True, check=False)
+    loaded = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")]
+    assert "edge_runtime.cli" in loaded
+    assert not {"numpy", "torch", "onnxruntime", "cv2", "rich", "serial"} & set(loaded)
