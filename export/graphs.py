@@ -107,7 +107,7 @@ class StepGraph(nn.Module):
         self.model = model
         self.length = cameras * model.config.vision.patches + max_tokens
 
-    def forward(  # noqa: PLR0917
+    def forward(
         self, keys: Tensor, values: Tensor, prefix_mask: Tensor, state: Tensor, x_t: Tensor, cond: Tensor
     ) -> Tensor:
         return self.model.velocity(keys, values, prefix_mask, state, x_t, cond)

@@ -11,6 +11,7 @@ import msgspec
 from export import lerobot
 from export.checkpoint import Checkpoint
 from export.errors import CheckpointError
+from export.json_file import read_json
 from export.models.pi0 import Pi0, Pi0Config
 
 
@@ -35,12 +36,7 @@ class _Head(msgspec.Struct):
 def detect(directory: Path) -> Layout:
     """The layout of a checkpoint directory; `CheckpointError` where it is none that this export knows."""
     path = directory / "config.json"
-    try:
-        head = msgspec.json.decode(path.read_bytes(), type=_Head)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); give a checkpoint directory") from error
-    except msgspec.MsgspecError as error:
-        raise CheckpointError(f"{path}: {error}; this is no lerobot checkpoint") from error
+    head = read_json(path, _Head)
     if head.type not in LEROBOT:
         raise CheckpointError(f"{path}: type {head.type!r} is unknown; this export knows {', '.join(LEROBOT)}")
     return LEROBOT[head.type]

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import torch
 
 from export.checkpoint import Checkpoint, Vector
 from export.errors import CheckpointError
+from export.json_file import read_json
 from export.models.blocks import GEMMA, SIGLIP, GemmaConfig, SiglipConfig
 from export.models.pi0 import Pi0, Pi0Config, published_name
 from export.weights import load_weights, open_tensors
@@ -29,7 +30,6 @@ EPS = 1e-8
 TABLE = "model.paligemma_with_expert.paligemma.model.language_model.embed_tokens.weight"
 HEAD = "model.paligemma_with_expert.paligemma.lm_head.weight"
 EXPERT_HEAD = "model.paligemma_with_expert.gemma_expert.lm_head.weight"
-T = TypeVar("T")
 
 
 class Feature(msgspec.Struct):
@@ -82,34 +82,14 @@ class Dims(msgspec.Struct):
 def read_lerobot(directory: Path, dims: Path | None = None, tokenizer: Path | None = None) -> Checkpoint:
     """Read everything but the weights. `dims` and `tokenizer` replace the files of the same kind in `directory`."""
     path = directory / "config.json"
-    config = _read(path, Config)
-    sizes = _dims(directory, dims)
+    config = read_json(path, Config)
+    sizes_path = dims or directory / "dims.json"
+    sizes = read_json(sizes_path, Dims) if dims or sizes_path.is_file() else Dims()
     if config.use_relative_actions:
         raise CheckpointError(f"{path}: use_relative_actions is true; only absolute actions can be exported")
-    vision = sizes.vision or SIGLIP["so400m"]
-    if config.image_resolution != (vision.image, vision.image):
-        raise CheckpointError(
-            f"{path}: image_resolution is {list(config.image_resolution)}, the vision tower takes {vision.image} "
-            "pixels square; give its sizes with --dims"
-        )
-    cameras = {
-        name.removeprefix(IMAGES): _height_width(path, name, feature)
-        for name, feature in config.input_features.items()
-        if feature.type == "VISUAL" and not name.startswith(IMAGES + "empty_camera_")
-    }
-    if not cameras:
-        raise CheckpointError(f"{path}: input_features has no camera (a feature of type VISUAL)")
-    pi0 = Pi0Config(
-        vision=vision,
-        language=sizes.vlm or _variant(path, "paligemma_variant", config.paligemma_variant),
-        expert=sizes.expert or _variant(path, "action_expert_variant", config.action_expert_variant),
-        vocab=sizes.vocab,
-        horizon=config.chunk_size,
-        state_padded=config.max_state_dim,
-        action_padded=config.max_action_dim,
-        min_period=config.min_period,
-        max_period=config.max_period,
-    )
+    if min(config.tokenizer_max_length, config.num_inference_steps) < 1:
+        raise CheckpointError(f"{path}: tokenizer_max_length and num_inference_steps must be above zero")
+    pi0 = _architecture(path, config, sizes)
     state = _dimensions(path, STATE, config.input_features, config.max_state_dim)
     action = _dimensions(path, ACTION, config.output_features, config.max_action_dim)
     names = config.action_feature_names or tuple(f"action.{i}" for i in range(action))
@@ -118,7 +98,7 @@ def read_lerobot(directory: Path, dims: Path | None = None, tokenizer: Path | No
     state_names = tuple(f"state.{i}" for i in range(state))
     return Checkpoint(
         config=pi0,
-        cameras=cameras,
+        cameras=_cameras(path, config),
         state=_vector(directory / "policy_preprocessor.json", "normalizer_processor", STATE, state_names, sizes.units),
         action=_vector(directory / "policy_postprocessor.json", "unnormalizer_processor", ACTION, names, sizes.units),
         max_tokens=config.tokenizer_max_length,
@@ -141,18 +121,39 @@ def _stored_name(name: str, stored: Iterable[str]) -> str:
     return HEAD if published == TABLE and TABLE not in stored else published
 
 
-def _read(path: Path, kind: type[T]) -> T:
+def _architecture(path: Path, config: Config, sizes: Dims) -> Pi0Config:
+    vision = sizes.vision or SIGLIP["so400m"]
+    if config.image_resolution != (vision.image, vision.image):
+        raise CheckpointError(
+            f"{path}: image_resolution is {list(config.image_resolution)}, the vision tower takes {vision.image} "
+            "pixels square; give its sizes with --dims"
+        )
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); a lerobot checkpoint needs it") from error
-    except msgspec.MsgspecError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        return Pi0Config(
+            vision=vision,
+            language=sizes.vlm or _variant(path, "paligemma_variant", config.paligemma_variant),
+            expert=sizes.expert or _variant(path, "action_expert_variant", config.action_expert_variant),
+            vocab=sizes.vocab,
+            horizon=config.chunk_size,
+            state_padded=config.max_state_dim,
+            action_padded=config.max_action_dim,
+            min_period=config.min_period,
+            max_period=config.max_period,
+        )
+    except ValueError as error:
+        raise CheckpointError(f"{path}: with these sizes {error}") from error
 
 
-def _dims(directory: Path, dims: Path | None) -> Dims:
-    path = dims or directory / "dims.json"
-    return _read(path, Dims) if dims or path.is_file() else Dims()
+def _cameras(path: Path, config: Config) -> dict[str, tuple[int, int]]:
+    """Name → (height, width). `empty_camera_<i>` are slots that training left blank: masked, so they change nothing."""
+    cameras = {
+        name.removeprefix(IMAGES): _height_width(path, name, feature)
+        for name, feature in config.input_features.items()
+        if feature.type == "VISUAL" and not name.startswith(IMAGES + "empty_camera_")
+    }
+    if not cameras:
+        raise CheckpointError(f"{path}: input_features has no camera (a feature of type VISUAL)")
+    return cameras
 
 
 def _tokenizer(directory: Path, tokenizer: Path | None) -> Path:
@@ -186,7 +187,7 @@ def _dimensions(path: Path, name: str, features: dict[str, Feature], padded: int
 def _vector(path: Path, kind: str, key: str, names: tuple[str, ...], units: str) -> Vector:
     """Statistics of `key` from the step of that kind in the processor file `path`."""
     directory = path.parent
-    step = next((s for s in _read(path, Processor).steps if s.registry_name == kind), None)
+    step = next((s for s in read_json(path, Processor).steps if s.registry_name == kind), None)
     if step is None:
         raise CheckpointError(f"{path}: no step {kind}")
     mode = step.config.get("norm_map", {}).get("STATE" if key == STATE else "ACTION", "IDENTITY")

@@ -119,7 +119,7 @@ Rate = Literal["given", "checkpoint", "assumed"]
 def _spec(source: Checkpoint, fps: float | None) -> tuple[PolicySpec, Rate]:
     """The manifest's spec, and who said what the rate is."""
     rate: Rate = "given" if fps is not None else "assumed" if source.fps is None else "checkpoint"
-    hertz = fps if fps is not None else source.fps or ASSUMED_FPS
+    hertz = next(rate for rate in (fps, source.fps, ASSUMED_FPS) if rate is not None)
     if not 0.0 < hertz < 1e4:
         raise ExportError(f"fps: {hertz} is not a rate of actions; give it with --fps")
     config = source.config

@@ -30,8 +30,17 @@ def staged(target: Path, marker: str) -> Iterator[Path]:
         new = scratch / "new"
         new.mkdir()
         yield new
-        if target.exists():
-            target.rename(scratch / "old")
-        new.rename(target)
+        _swap(new, target, scratch / "old")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _swap(new: Path, target: Path, old: Path) -> None:
+    if target.exists():
+        target.rename(old)
+    try:
+        new.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,13 @@ from torch.nn import functional as F
 
 MASKED = -1e4
 """Added to the score of a key that must not be seen. Finite in every precision: -inf makes NaN of a row of masks."""
+
+
+def need_positive(config: Any) -> None:
+    """Raise `ValueError` that names the first number of a config dataclass which is not above zero."""
+    for name, value in vars(config).items():
+        if isinstance(value, (int, float)) and not value > 0:
+            raise ValueError(f"{name} is {value}, it must be above zero")
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,11 @@ class SiglipConfig:
     mlp: int
     patch: int
     image: int
+
+    def __post_init__(self) -> None:
+        need_positive(self)
+        if self.hidden % self.heads or self.patch > self.image:
+            raise ValueError(f"hidden {self.hidden} must divide into {self.heads} heads, a patch must fit the image")
 
     @property
     def patches(self) -> int:
@@ -44,6 +56,11 @@ class GemmaConfig:
     num_heads: int
     num_kv_heads: int
     head_dim: int
+
+    def __post_init__(self) -> None:
+        need_positive(self)
+        if self.num_heads % self.num_kv_heads or self.head_dim % 2:
+            raise ValueError(f"{self.num_heads} heads must divide into {self.num_kv_heads}, head_dim must be even")
 
 
 SIGLIP = {

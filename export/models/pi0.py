@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from export.models.blocks import Gemma, GemmaConfig, Siglip, SiglipConfig, additive
+from export.models.blocks import Gemma, GemmaConfig, Siglip, SiglipConfig, additive, need_positive
 
 PUBLISHED_PREFIXES = {
     "vision.": "paligemma_with_expert.paligemma.model.vision_tower.vision_model.",
@@ -37,6 +37,14 @@ class Pi0Config:
     action_padded: int = 32
     min_period: float = 4e-3
     max_period: float = 4.0
+
+    def __post_init__(self) -> None:
+        need_positive(self)
+        for name in ("depth", "num_kv_heads", "head_dim"):
+            if getattr(self.language, name) != getattr(self.expert, name):
+                raise ValueError(f"{name} differs between language model and expert, which reads its keys and values")
+        if self.expert.width % 2:
+            raise ValueError(f"the expert's width is {self.expert.width}, it must be even")
 
 
 def time_embedding(t: Tensor, dim: int, min_period: float, max_period: float) -> Tensor:
@@ -98,7 +106,7 @@ class Pi0(nn.Module):
         actions = self.action_time_mlp_out(F.silu(self.action_time_mlp_in(actions)))
         return torch.cat([self.state_proj(state)[:, None, :], actions], dim=1)
 
-    def velocity(  # noqa: PLR0917
+    def velocity(
         self, keys: Tensor, values: Tensor, prefix_mask: Tensor, state: Tensor, x_t: Tensor, t_emb: Tensor
     ) -> Tensor:
         """The expert: dx/dt at x_t. keys, values [depth, B, K, L, D], prefix_mask bool [B, L], state [B, padded],

@@ -1,0 +1,22 @@
+"""Read a JSON file of a checkpoint into a typed structure: whatever is wrong is one line that names file and field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from export.errors import CheckpointError
+
+T = TypeVar("T")
+
+
+def read_json(path: Path, kind: type[T]) -> T:
+    """Decode `path` as `kind`; `CheckpointError` where it is missing, no JSON, or not that."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); a checkpoint directory needs it") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
