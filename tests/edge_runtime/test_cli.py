@@ -126,11 +126,14 @@ def test_ctrl_c_is_one_line_and_130(capsys: pytest.CaptureFixture[str], monkeypa
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli.edge.commands["sim"], "callback", interrupted)
-    assert one_line(capsys, "sim", code=130) == "interrupted"
+    assert cli.main(["sim"]) == 130
+    assert capsys.readouterr().err == "\nedge: interrupted\n"  # after the terminal's own ^C
 
 
 @pytest.mark.parametrize("library", ["torch", "onnx"])
 def test_export_without_its_library_says_what_to_install(tmp_path: Path, library: str) -> None:
+    if library != "torch":
+        pytest.importorskip("torch")  # which is asked for first
     code = f"import sys; sys.modules[{library!r}] = None; from edge_runtime.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "export", str(tmp_path), "-o", str(tmp_path / "b")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
