@@ -2,13 +2,14 @@
 
 `port` says what the states are:
 
-    "follow"        each motor is where it was last commanded, as long as its torque is on; at first at zero, or at the
-                    end of its range that is nearest to zero
+    "follow"        each motor is where it was last commanded while its torque was on; at first at zero, or at the end
+                    of its range that is nearest to zero
     "FILE.npy@HZ"   what FILE holds, float [T, motors] in radians, HZ rows a second from `connect` on, then the last row
                     for good; commands change nothing
 
 `play` gives it other states at any time. Health is that of a motor at rest in a room: no current, 25 °C, 12 V. Nothing
-here knows what a figure means: commands that are no joint angles (hand steps of a dataset) are recorded as they come.
+here knows what a figure means: commands that are no joint angles (hand steps of a dataset) are as good as any within
+the motors' ranges.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.errors import Disconnected, Timeout
+from drivers.errors import Disconnected, DriverError, Timeout
 from drivers.motors.base import BusSettings, Floats, MotorBus
 
 _FIRST_ROOM = 4096
@@ -36,15 +37,17 @@ class Commands:
 
 
 class Bus(MotorBus):
-    """The null bus. `commands` gives the record, also after `disconnect`."""
+    """The null bus. `commands` gives the record; `torque_on` and `goal_rad` [n] are what its motors would have."""
 
     def __init__(self, settings: BusSettings) -> None:
         super().__init__(settings)
         n = len(settings.motors)
+        self._range: Floats = np.array([m.range_rad for m in settings.motors]).T
+        self.torque_on = np.zeros(n, bool)
+        self.goal_rad: Floats = np.clip(np.zeros(n), *self._range)
         self._connected = False
-        self._torque = np.zeros(n, bool)
-        self._target: Floats = np.clip(np.zeros(n), *np.array([m.range_rad for m in settings.motors]).T)
         self._script: _Script | None = None
+        self._at: Floats = self.goal_rad.copy()
         self._count = 0
         self._t_ns = np.zeros(_FIRST_ROOM, np.int64)
         self._position: Floats = np.zeros((_FIRST_ROOM, n))
@@ -58,7 +61,7 @@ class Bus(MotorBus):
         self._script = _Script(rows, rate_hz, start_ns)
 
     def connect(self, deadline_ns: int) -> None:
-        if self.settings.port != "follow":
+        if self.settings.port != "follow" and self._script is None:
             self.play(*_load(self.settings), time.monotonic_ns())
         self._connected = True
         self.state.temperature_c[:] = 25.0
@@ -66,23 +69,25 @@ class Bus(MotorBus):
         self.read_state(deadline_ns)
 
     def enable_torque(self, deadline_ns: int) -> None:
-        self._in_time(deadline_ns)
-        self._target[:] = self.state.position_rad
-        self._torque[:] = True
+        self._stay(np.ones_like(self.torque_on), deadline_ns)
 
     def disable_torque(self, deadline_ns: int) -> None:
         self._in_time(deadline_ns)
-        self._torque[:] = False
+        self.torque_on[:] = False
 
     def write_setpoints(self, position_rad: Floats, deadline_ns: int) -> None:
         now_ns = self._in_time(deadline_ns)
+        if not np.isfinite(position_rad).all():
+            name = self.settings.motors[int(np.argmin(np.isfinite(position_rad)))].name
+            raise DriverError(f"bus {self.settings.name}: the setpoint of {name} is no number; nothing was sent")
+        np.clip(position_rad, *self._range, out=self.goal_rad)
         if self._count == len(self._t_ns):
             self._t_ns = np.concatenate([self._t_ns, np.zeros_like(self._t_ns)])
             self._position = np.concatenate([self._position, np.zeros_like(self._position)])
         self._t_ns[self._count] = now_ns
-        self._position[self._count] = position_rad
+        self._position[self._count] = self.goal_rad
         self._count += 1
-        np.copyto(self._target, position_rad, where=self._torque)
+        np.copyto(self._at, self.goal_rad, where=self.torque_on)
 
     def read_state(self, deadline_ns: int) -> None:
         now_ns = self._in_time(deadline_ns)
@@ -91,22 +96,25 @@ class Bus(MotorBus):
             self._script.at(now_ns, state.position_rad, state.velocity_rad_s)
         else:
             if now_ns > state.stamp_ns > 0:
-                np.subtract(self._target, state.position_rad, out=state.velocity_rad_s)
+                np.subtract(self._at, state.position_rad, out=state.velocity_rad_s)
                 state.velocity_rad_s *= 1e9 / (now_ns - state.stamp_ns)
-            state.position_rad[:] = self._target
+            state.position_rad[:] = self._at
         state.stamp_ns = now_ns
 
     def read_health(self, index: int, deadline_ns: int) -> None:  # noqa: ARG002 (every motor is equally well)
         self._in_time(deadline_ns)
 
     def safe_action(self, deadline_ns: int) -> None:
-        self._in_time(deadline_ns)
-        for index, motor in enumerate(self.settings.motors):
-            if motor.safe == "release":
-                self._torque[index] = False
+        self._stay(np.array([motor.safe == "hold" for motor in self.settings.motors]), deadline_ns)
 
     def disconnect(self) -> None:
         self._connected = False
+
+    def _stay(self, torque_on: NDArray[np.bool_], deadline_ns: int) -> None:
+        """Goals where the motors are, and torque as given."""
+        self.read_state(deadline_ns)
+        self.goal_rad[:] = self.state.position_rad
+        self.torque_on[:] = torque_on
 
     def _in_time(self, deadline_ns: int) -> int:
         if not self._connected:

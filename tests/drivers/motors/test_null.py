@@ -1,5 +1,6 @@
 """The bus without motors: what it writes down, what it answers, and what it says of a script that is none."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,17 +9,63 @@ import pytest
 from drivers.errors import Disconnected, Timeout
 from drivers.motors.base import BusSettings, MotorSettings
 from drivers.motors.null import Bus
+from tests.drivers.fake_joints import FakeJoints
 from tests.drivers.fake_time import FakeTime
+from tests.drivers.motors.contract import MotorBusContract, Rig, motors
 
 FAR_NS = 10**18
 
-pytestmark = pytest.mark.usefixtures("fake_time")
+
+@pytest.fixture(autouse=True)
+def fake_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeTime.now_ns = time.monotonic_ns()
+    monkeypatch.setattr("drivers.motors.null.time", FakeTime)
+
+
+class NullRig(Rig):
+    """The bus with its states taken from joints that a hand can move, and the joints' torque and goals from the bus."""
+
+    def __init__(self) -> None:
+        self.joints = FakeJoints()
+        bus = Bus(BusSettings("arm", "follow", 1, motors("any")))
+        bus.play(self.joints.position_rad[None], 1.0, 0)
+        self.joints.torque_on, self.joints.goal_rad = bus.torque_on, bus.goal_rad
+        self.bus = bus
+
+    def silence(self, on: bool) -> None:
+        raise NotImplementedError
+
+    def drop(self, index: int) -> None:
+        raise NotImplementedError
+
+    def unplug(self) -> None:
+        raise NotImplementedError
 
 
 @pytest.fixture
-def fake_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    FakeTime.now_ns = 5_000_000_000
-    monkeypatch.setattr("drivers.motors.null.time", FakeTime)
+def rig() -> NullRig:
+    return NullRig()
+
+
+class TestContract(MotorBusContract):
+    """All of the contract but what only motors and a line can do: fail, fall silent, be pulled out."""
+
+    STEP_RAD = 1e-9
+
+
+for _name in (
+    "test_state_is_read_in_place_and_stamped",
+    "test_health",
+    "test_a_hot_motor_is_named",
+    "test_silence_is_a_timeout_at_the_deadline_and_changes_nothing",
+    "test_a_dropped_motor_is_named",
+    "test_connect_names_the_motors_that_are_missing",
+    "test_safe_action_reaches_the_others_past_a_dead_motor",
+    "test_safe_action_releases_even_while_no_motor_is_heard",
+    "test_unplugged_every_call_says_so",
+):
+    assert hasattr(MotorBusContract, _name)
+    setattr(TestContract, _name, None)
 
 
 def make(port: str, range_rad: tuple[float, float] = (-1.0, 1.0), n: int = 2, safe: str = "hold") -> Bus:
@@ -43,9 +90,10 @@ def test_it_follows_while_torque_is_on() -> None:
 
 
 def test_the_record_has_every_command_even_beyond_its_first_room() -> None:
-    bus = make("follow")
+    bus = make("follow", (-9e9, 9e9))
     bus.connect(FAR_NS)
     setpoint = np.zeros(2)
+    began_ns = FakeTime.now_ns
     for k in range(5000):
         setpoint[:] = k, -k
         FakeTime.sleep(0.01)
@@ -53,7 +101,7 @@ def test_the_record_has_every_command_even_beyond_its_first_room() -> None:
     bus.disconnect()
     commands = bus.commands()
     np.testing.assert_array_equal(commands.position_rad, np.arange(5000)[:, None] * np.array([1.0, -1.0]))
-    np.testing.assert_array_equal(commands.t_ns, 5_000_000_000 + 10_000_000 * np.arange(1, 5001))
+    np.testing.assert_array_equal(commands.t_ns, began_ns + 10_000_000 * np.arange(1, 5001))
 
 
 def test_scripted_states_play_from_connect_and_ignore_commands(tmp_path: Path) -> None:
@@ -87,7 +135,6 @@ def test_the_safe_action_lets_go_where_it_is_declared() -> None:
     for safe, expected in (("hold", 0.5), ("release", 0.0)):
         bus = make("follow", safe=safe)
         bus.connect(FAR_NS)
-        bus.enable_torque(FAR_NS)
         bus.safe_action(FAR_NS)
         bus.write_setpoints(np.array([0.5, 0.5]), FAR_NS)
         bus.read_state(FAR_NS)
