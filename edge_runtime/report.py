@@ -17,6 +17,8 @@ from edge_runtime.record import RunRecord
 PERCENTILES = {"p50": 50.0, "p99": 99.0, "p99_9": 99.9, "max": 100.0}
 COARSE = ("p50", "p99", "max")
 
+MOVING = ("RUN", "COAST")
+
 Level = Literal["good", "warn", "bad"]
 
 
@@ -43,10 +45,7 @@ def summary(record: RunRecord, floor: Floor | None = None) -> dict[str, Any]:
             for e in record.events
         ],
         "task": {"episodes": record.episodes, "successes": record.successes},
-        "tracking_mrad": {
-            name: tracking(record.setpoint_rad[:, joint], record.measured_rad[:, joint])
-            for joint, name in enumerate(record.joint_names)
-        },
+        "tracking_mrad": _tracking(record),
         "counters": dict(record.counters),
         "machine": record.machine,
     }
@@ -72,6 +71,13 @@ def ratios(measured: dict[str, float | None], floor: dict[str, float]) -> dict[s
         name: round(value / floor[name], 2) if value is not None and floor.get(name) else None
         for name, value in measured.items()
     }
+
+
+def _tracking(record: RunRecord) -> dict[str, dict[str, float | None]]:
+    """`tracking` of each joint over the ticks in which the arm was to move."""
+    moving = np.isin(record.state, [i for i, name in enumerate(record.state_names) if name in MOVING])
+    setpoint, measured = record.setpoint_rad[moving], record.measured_rad[moving]
+    return {name: tracking(setpoint[:, j], measured[:, j]) for j, name in enumerate(record.joint_names)}
 
 
 def tracking(setpoint_rad: NDArray[np.float64], measured_rad: NDArray[np.float64]) -> dict[str, float | None]:

@@ -115,7 +115,7 @@ def _joints(record: RunRecord, report: dict[str, Any]) -> str:
         told = f"off by {number(error['rms'])} mrad rms, {number(error['max'])} at most"
         plots.append(f"<div><h3>{escape(name)}<span>{told}</span></h3>{report_plots.joint_plot(record, joint)}</div>")
     return (
-        '<h2>Joints</h2><p><span class="key set"></span>setpoint &ensp;<span class="key"></span>measured, degrees</p>'
+        '<h2>Joints</h2><p><span class="key set"></span>setpoint &ensp;<span class="key"></span>measured, degrees; how far apart while moving</p>'
         f'<div class="joints">{"".join(plots)}</div>'
     )
 

@@ -25,7 +25,7 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
         yield f"{label:24}" + "".join(f"{number(row.get(p)) if p in row else '':>11}" for p in PERCENTILES)
     yield ""
     tracked = ", ".join(f"{name} {number(row['rms'])}" for name, row in report["tracking_mrad"].items())
-    yield f"setpoint minus measured, mrad rms: {tracked}"
+    yield f"setpoint minus measured while moving, mrad rms: {tracked}"
     yield f"chunks {report['chunks']}" + "".join(f", {name} {n}" for name, n in report["counters"].items() if n)
     yield from _events(report["events"])
     yield "machine: " + ", ".join(f"{key} {_flat(value)}" for key, value in report["machine"].items())

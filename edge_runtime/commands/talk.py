@@ -24,7 +24,8 @@ def _say(robot: str, socket: str | None, json_file: str | None, request: dict[st
 
     path = Path(socket if socket is not None else config.load(robot).control.socket)
     answer = control_socket.send(path, request)
-    emit(answer, "\n".join(f"{key:20} {_flat(value)}" for key, value in answer.items()), json_file)
+    said = {key: value for key, value in answer.items() if key != "ok"}
+    emit(answer, "\n".join(f"{key:20} {_flat(value)}" for key, value in said.items()), json_file)
 
 
 def _flat(value: object) -> str:

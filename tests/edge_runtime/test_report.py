@@ -59,6 +59,14 @@ def test_ticks_without_a_chunk_have_no_sensor_age() -> None:
     assert report.summary(run)["sensor_to_motor_ms"] == {"p50": 42.0, "p99": 42.0, "max": 42.0}
 
 
+def test_tracking_counts_only_while_moving() -> None:
+    run = record()
+    run.measured_rad[:] = run.setpoint_rad
+    run.measured_rad[run.state == 2, 0] += 0.002
+    run.measured_rad[run.state == 1, 0] += 5.0
+    assert report.summary(run)["tracking_mrad"]["shoulder_pan"]["max"] == 2.0
+
+
 def test_tracking_is_in_milliradians() -> None:
     setpoint = np.array([0.0, 0.1, np.nan])
     assert report.tracking(setpoint, np.array([0.003, 0.096, 5.0])) == {"rms": 3.54, "max": 4.0}
