@@ -19,3 +19,7 @@ class BackendError(EdgeError):
 
 class InstructionError(EdgeError):
     """An instruction that the policy cannot take."""
+
+
+class CommandError(EdgeError):
+    """A command that did not reach the running robot, or that it cannot take now."""

@@ -1,0 +1,157 @@
+"""One robot from its configuration to its record: everything is put together, checked, run, and taken apart again."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from drivers.cameras.base import Camera
+from drivers.errors import DriverError
+from drivers.motors.base import MotorBus
+from edge_runtime import machine, realtime
+from edge_runtime.clock import MonotonicClock
+from edge_runtime.config import Robot
+from edge_runtime.control_socket import ControlSocket
+from edge_runtime.devices import make_bus, make_camera
+from edge_runtime.events import EventQueue
+from edge_runtime.fit import check_fit, units_rad
+from edge_runtime.housekeeping import Housekeeping
+from edge_runtime.inference import Inference
+from edge_runtime.link import Link, Order
+from edge_runtime.loop import ControlLoop
+from edge_runtime.observation import CameraThread, Observer
+from edge_runtime.policies.base import Policy
+from edge_runtime.policy import open_policy
+from edge_runtime.record import RunRecord
+from edge_runtime.recorder import Inferences, Ticks
+from edge_runtime.session import Session
+from edge_runtime.states import Command
+
+FIRST_FRAME_S = 5.0
+"""How long a camera may take to its first frame."""
+KEPT_S = 600.0
+"""How much of a run of unknown length the record holds."""
+LONGEST_KEPT_S = 3600.0
+
+_log = logging.getLogger("edge_runtime")
+
+
+def run_robot(
+    robot: Robot,
+    *,
+    seconds: float | None = None,
+    policy: Policy | None = None,
+    cameras: Sequence[Camera] | None = None,
+    buses: Sequence[MotorBus] | None = None,
+) -> RunRecord:
+    """Run `robot` until SIGINT, SIGTERM or `seconds`, on the main thread. It starts DISARMED without `autostart`.
+
+    Devices and policy are those that `robot` names, unless they are given. Raises `EdgeError` and `DriverError`, one
+    line each and before anything moves, for whatever does not fit or does not answer.
+    """
+    with ExitStack() as parts:
+        control = ControlSocket(Path(robot.control.socket), int(robot.control.socket_mode, 8))
+        parts.callback(control.close)
+        session, stuck = _assemble(
+            robot,
+            policy or _policy(robot),
+            [make_camera(c) for c in robot.cameras] if cameras is None else cameras,
+            [make_bus(b) for b in robot.buses] if buses is None else buses,
+            seconds,
+        )
+        loop = session.loop
+        parts.callback(loop.buses.disconnect)
+        loop.buses.connect()
+        for camera in session.cameras:
+            parts.callback(camera.stop)
+            camera.start()
+        parts.callback(session.inference.stop)
+        session.inference.start(session.policy.prompt(robot.policy.instruction or robot.name))
+        _wait_for_frames(session.cameras)
+        housekeeping = Housekeeping(control, session.handle, session.events)
+        parts.callback(housekeeping.stop)
+        housekeeping.start()
+        started_ns = session.clock.now_ns()
+        with _signals(loop), realtime.obtain(robot.control.priority, robot.control.cpu) as settings, stuck:
+            _log.info("%s", settings)
+            loop.run(seconds)
+    return session.record(started_ns, housekeeping.kept, machine.describe(settings))
+
+
+def _policy(robot: Robot) -> Policy:
+    policy = robot.policy
+    return open_policy(Path(policy.bundle), policy.backend, policy.threads, policy.flow_steps, policy.seed)
+
+
+def _assemble(
+    robot: Robot, policy: Policy, cameras: Sequence[Camera], buses: Sequence[MotorBus], seconds: float | None
+) -> tuple[Session, realtime.StuckTimer]:
+    """Put everything together; no device is touched. Raises `EdgeError` where policy and robot do not fit."""
+    spec = policy.spec
+    check_fit(robot, spec)
+    kept_s = KEPT_S if seconds is None else min(seconds, LONGEST_KEPT_S) + 5.0
+    kept = int(kept_s * robot.control.rate_hz)
+    clock, arrived, stuck = MonotonicClock(), threading.Event(), realtime.StuckTimer()
+    events = EventQueue(clock)
+    link = Link(spec.horizon, spec.action.dims, round(spec.dt_s * 1e9))
+    ticks, inferences = Ticks(kept, len(robot.joints)), Inferences(kept)
+    threads = [CameraThread(camera, arrived=arrived, report=events.report) for camera in cameras]
+    inference = Inference(
+        policy,
+        observer=Observer(threads, policy.frames, link),
+        link=link,
+        clock=clock,
+        inferences=inferences,
+        arrived=arrived,
+        report=events.report,
+        state_units_rad=units_rad(robot, spec.state),
+        action_units_rad=units_rad(robot, spec.action),
+    )
+    loop = ControlLoop(
+        robot, buses=buses, cameras=threads, link=link, events=events, clock=clock, ticks=ticks, pet=stuck.pet
+    )
+    if robot.policy.instruction:
+        loop.director.prompt = policy.prompt(robot.policy.instruction)
+    if robot.policy.autostart:
+        loop.orders.append(Order(Command.ARM))
+    session = Session(
+        robot=robot,
+        policy=policy,
+        clock=clock,
+        events=events,
+        link=link,
+        ticks=ticks,
+        inferences=inferences,
+        cameras=threads,
+        inference=inference,
+        loop=loop,
+    )
+    return session, stuck
+
+
+def _wait_for_frames(cameras: Sequence[CameraThread]) -> None:
+    end_s = time.monotonic() + FIRST_FRAME_S
+    for camera in cameras:
+        while not camera.capture_ns:
+            if time.monotonic() > end_s:
+                raise DriverError(f"camera {camera.name}: no frame within {FIRST_FRAME_S:g} s: is it in use elsewhere?")
+            time.sleep(0.01)
+
+
+@contextmanager
+def _signals(loop: ControlLoop) -> Iterator[None]:
+    """SIGINT and SIGTERM ask the loop to end, however often they come."""
+    before = {
+        number: signal.signal(number, lambda n, _: loop.close(signal.Signals(n).name))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

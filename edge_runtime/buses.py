@@ -1,0 +1,172 @@
+"""Several motor buses as one arm: writes all, then reads all, and remembers which of them fails.
+
+A bus that fails in a cycle raises nothing here: its misses are counted, and the watchdog decides what they mean for the
+whole arm. Outside the cycle (connecting, torque, the safe action) calls may take up to `ACTION_NS` each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from drivers.errors import Disconnected, DriverError, Overload
+from drivers.motors.base import MotorBus
+from edge_runtime.clock import Clock
+from edge_runtime.limits import Floats
+
+ACTION_NS = 1_000_000_000
+"""Longest time for one attempt of a call outside the cycle."""
+ATTEMPTS = 3
+"""How often the safe action is tried on a bus."""
+
+
+class Line:
+    """One bus, its part of the joint arrays, and how its serial cycles go."""
+
+    def __init__(self, bus: MotorBus, setpoint_rad: Floats, measured_rad: Floats, velocity_rad_s: Floats) -> None:
+        self.bus = bus
+        self.name = bus.settings.name
+        self.setpoint_rad = setpoint_rad
+        self.measured_rad = measured_rad
+        self.velocity_rad_s = velocity_rad_s
+        self.misses = 0
+        """Cycles in a row that failed."""
+        self.missed = 0
+        """Cycles that failed in all."""
+        self.health_missed = 0
+        """Health reads that failed in all."""
+        self.gone = False
+        """The port itself has gone: trying again is no use."""
+        self.fault = ""
+        """What a motor reports of itself: overload, overheating, voltage."""
+        self.trouble = ""
+        """What the last failed call said."""
+        self._failed = False
+
+    def fail(self, error: DriverError) -> None:
+        """A call of this cycle failed."""
+        self._failed = True
+        self.trouble = str(error)
+        self.gone = isinstance(error, Disconnected)
+        if isinstance(error, Overload):
+            self.fault = self.trouble
+
+    def close_cycle(self) -> None:
+        """Count this cycle."""
+        if self._failed:
+            self.misses += 1
+            self.missed += 1
+            self._failed = False
+        else:
+            self.misses = 0
+
+    def forget(self) -> None:
+        """Start afresh: what went wrong has been dealt with."""
+        self.misses, self.gone, self.fault = 0, False, ""
+
+    def take_state(self) -> None:
+        """Copy the bus's last answer into this line's part of the joint arrays."""
+        np.copyto(self.measured_rad, self.bus.state.position_rad)
+        np.copyto(self.velocity_rad_s, self.bus.state.velocity_rad_s)
+
+
+class Buses:
+    """All lines in joint order. `setpoint_rad`, `measured_rad` and `velocity_rad_s` are [n] over all of them."""
+
+    def __init__(self, buses: Sequence[MotorBus], clock: Clock, cycle_ns: int) -> None:
+        sizes = [len(bus.settings.motors) for bus in buses]
+        self._clock = clock
+        self.setpoint_rad: Floats = np.zeros(sum(sizes))
+        self.measured_rad: Floats = np.zeros(sum(sizes))
+        self.velocity_rad_s: Floats = np.zeros(sum(sizes))
+        self.lines: list[Line] = []
+        begin = 0
+        for bus, size in zip(buses, sizes, strict=True):
+            part = slice(begin, begin + size)
+            self.lines.append(Line(bus, self.setpoint_rad[part], self.measured_rad[part], self.velocity_rad_s[part]))
+            begin += size
+        self._share_ns = cycle_ns // (2 * len(buses))
+        self._motors = [(line, index) for line in self.lines for index in range(len(line.bus.settings.motors))]
+        self._next_motor = 0
+
+    def write(self, start_ns: int) -> None:
+        """Send `setpoint_rad`. Each call of a cycle has its share of the time: a silent bus starves no other."""
+        deadline_ns = start_ns
+        for line in self.lines:
+            deadline_ns += self._share_ns
+            try:
+                line.bus.write_setpoints(line.setpoint_rad, deadline_ns)
+            except DriverError as error:
+                line.fail(error)
+
+    def read(self, start_ns: int) -> None:
+        """Fill `measured_rad` and `velocity_rad_s`, and close the cycle that began at `start_ns`."""
+        deadline_ns = start_ns + self._share_ns * len(self.lines)
+        for line in self.lines:
+            deadline_ns += self._share_ns
+            try:
+                line.bus.read_state(deadline_ns)
+                line.take_state()
+            except DriverError as error:
+                line.fail(error)
+            line.close_cycle()
+
+    def read_next_health(self, deadline_ns: int) -> None:
+        """Ask the next motor of all, in turn, for current, temperature and voltage."""
+        line, index = self._motors[self._next_motor]
+        self._next_motor = (self._next_motor + 1) % len(self._motors)
+        try:
+            line.bus.read_health(index, deadline_ns)
+        except DriverError as error:
+            line.health_missed += 1
+            if isinstance(error, Overload):
+                line.fault = str(error)
+
+    def connect(self) -> None:
+        """Connect every bus and read where its motors are; torque stays as found. Raises `DriverError`."""
+        for line in self.lines:
+            self._connect(line)
+
+    def reconnect(self) -> None:
+        """Connect again the buses that fail, and start afresh with all of them. Raises `DriverError`."""
+        for line in self.lines:
+            if line.misses:
+                line.bus.disconnect()
+                self._connect(line)
+            line.forget()
+
+    def _connect(self, line: Line) -> None:
+        line.bus.connect(self._clock.now_ns() + ACTION_NS)
+        line.take_state()
+
+    def enable_torque(self) -> None:
+        """Switch torque on where the motors are: nothing moves. Raises `DriverError`."""
+        for line in self.lines:
+            line.bus.enable_torque(self._clock.now_ns() + ACTION_NS)
+            line.bus.read_state(self._clock.now_ns() + ACTION_NS)
+            line.take_state()
+
+    def disable_torque(self) -> None:
+        """Let go. Raises `DriverError`."""
+        for line in self.lines:
+            line.bus.disable_torque(self._clock.now_ns() + ACTION_NS)
+
+    def safe_action(self) -> list[str]:
+        """Each motor's declared safe action on every bus, whatever another bus does; what failed, one line a bus."""
+        failures = []
+        for line in self.lines:
+            for _ in range(ATTEMPTS):
+                try:
+                    line.bus.safe_action(self._clock.now_ns() + ACTION_NS)
+                    break
+                except Exception as error:  # noqa: BLE001  a bug in one driver must not keep the next arm from its safe action
+                    failure = f"bus {line.name}: {type(error).__name__}: {error}"
+            else:
+                failures.append(failure)
+        return failures
+
+    def disconnect(self) -> None:
+        """Close every port; torque stays."""
+        for line in self.lines:
+            line.bus.disconnect()

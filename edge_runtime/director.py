@@ -1,0 +1,210 @@
+"""What the arm does now: commands and happenings come in, the mode changes, and the motion that goes with it begins."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from drivers.errors import DriverError
+from edge_runtime.buses import Buses
+from edge_runtime.config import Robot
+from edge_runtime.errors import CommandError
+from edge_runtime.events import Report
+from edge_runtime.limits import Floats, Limits
+from edge_runtime.link import IDLE, Link, Order, Request
+from edge_runtime.pacer import Pacer
+from edge_runtime.policies.base import Prompt
+from edge_runtime.safety import Limiter
+from edge_runtime.states import (
+    COAST,
+    PARK,
+    SAFE,
+    TASK,
+    TO_START,
+    Command,
+    Happening,
+    Machine,
+    Mode,
+    Phase,
+    State,
+    Trigger,
+)
+from edge_runtime.torque import Torque
+from edge_runtime.trajectory import Follow, Motion, Stop, Transfer
+
+
+class Director:
+    """Owned by the control thread, like everything it holds."""
+
+    def __init__(
+        self,
+        robot: Robot,
+        *,
+        buses: Buses,
+        torque: Torque,
+        limiter: Limiter,
+        link: Link,
+        pacer: Pacer,
+        report: Report,
+    ) -> None:
+        limits = Limits.of(robot)
+        self._start_rad: Floats = np.array([j.start_rad for j in robot.joints])
+        self._park_rad: Floats = np.array([j.park_rad for j in robot.joints])
+        self._timeout_ns = int(robot.episode.timeout_s * 1e9)
+        self._buses = buses
+        self._torque = torque
+        self._limiter = limiter
+        self._link = link
+        self._pacer = pacer
+        self._report = report
+        self._follow = Follow()
+        self._stop = Stop(limits)
+        self._transfer = Transfer(limits)
+        self._motion: Motion = self._stop
+        self._number = 0
+        self._deadline_ns = 0
+        self._left_ns = 0
+        self.machine = Machine(pacer.due_ns)
+        self.prompt: Prompt | None = None
+        """The task at hand, or the one that waits for the end of a move."""
+        self.still = True
+        """The present motion is over."""
+        self.cause = ""
+        """Why the present mode was entered."""
+        self.task_began_ns = 0
+        self.coast_began_ns = 0
+        self.episodes = 0
+        self.successes = 0
+
+    @property
+    def mode(self) -> Mode:
+        return self.machine.mode
+
+    @property
+    def chunk_ns(self) -> int:
+        """Capture time of the frame behind the present setpoint, 0 where there is none."""
+        chunk = self._follow.chunk
+        return chunk.capture_ns if chunk is not None and self._motion is self._follow else 0
+
+    @property
+    def failure(self) -> str:
+        """Why the last inference of the present request failed, empty where it did not."""
+        number, cause = self._link.failure
+        return cause if number == self._number else ""
+
+    def sample(self, t_ns: int, out: Floats) -> None:
+        """Write the setpoint due at `t_ns` into `out` [n]."""
+        if self._motion is self._follow:
+            chunk = self._link.chunks.take()
+            if chunk is not None and chunk.request == self._number:
+                self._follow.chunk = chunk
+        self.still = self._motion.sample(t_ns, out)
+
+    def postpone(self, duration_ns: int) -> None:
+        """Slots were skipped."""
+        self._motion.postpone(duration_ns)
+
+    def due(self) -> Happening | None:
+        """What happens now by the plan of the episode."""
+        mode = self.mode
+        if self.still and (mode is TO_START or mode is PARK):
+            return Happening.BEGIN if self.prompt else Happening.ARRIVED
+        if (mode is TASK or mode is COAST) and self._pacer.due_ns >= self._deadline_ns:
+            return Happening.TIMEOUT
+        return None
+
+    def obey(self, order: Order) -> str:
+        """Do what a person says; the answer is empty, or one line that says why not."""
+        name = order.command.value
+        try:
+            self.machine.check(order.command)
+            self._prepare(order)
+        except CommandError as error:
+            return f"cannot {name} in {self.mode}: {error}"
+        except DriverError as error:
+            self.go(Happening.LOST, f"{name}: {error}")
+            return f"{name} failed, now in {self.mode}: {error}"
+        self.go(order.command, f"command {name}")
+        return ""
+
+    def go(self, trigger: Trigger, cause: str) -> None:
+        """Go where `trigger` leads, and begin what belongs to it."""
+        before, after = self.mode, self.machine.fire(trigger, self._pacer.woken_ns)
+        if trigger is Command.TASK and after.phase is Phase.TASK:
+            self._ask()
+        if after is before:
+            return
+        self.cause = cause
+        self._report(str(after), cause)
+        if after.phase is Phase.NONE or (after is PARK and before.phase is Phase.TASK):
+            self.prompt = None
+        if after is TASK and before is not COAST:
+            self._run(before)
+        elif after is TO_START:
+            self._move_to(self._start_rad)
+        elif after is PARK:
+            self._move_to(self._park_rad)
+        elif after is COAST:
+            self.coast_began_ns = self._pacer.due_ns
+        elif after.state is State.HOLD and before.state is not State.HOLD:
+            self._halt()
+        elif after is SAFE:
+            self._torque.make_safe()
+        if after is not TASK and after is not COAST:
+            self._link.request = IDLE
+
+    def finish(self, cause: str) -> None:
+        """The end of the loop: the safe action, where torque may be on because of us."""
+        if self.mode is SAFE:
+            self._torque.make_safe()
+        elif self._torque.ours:
+            self.go(Happening.LOST, cause)
+
+    def _prepare(self, order: Order) -> None:
+        """What must succeed before the mode changes. `CommandError`: it stays. `DriverError`: torque is in doubt."""
+        command, holding = order.command, self.mode.state is State.HOLD
+        if holding and command is not Command.STOP and not self.still:
+            raise CommandError("still stopping, try again")
+        if command is Command.ARM or (command is Command.RESET and holding):
+            self._torque.take()
+            self._limiter.start_from(self._buses.measured_rad)
+            self._halt()
+        elif command is Command.RESET:
+            self._torque.reconnect()
+            self._torque.make_safe()
+            if self._torque.ours:
+                raise CommandError("the safe action still fails")
+        elif command is Command.DISARM:
+            self._torque.let_go()
+        elif command is Command.TASK and order.prompt is not None:
+            self.prompt = order.prompt
+            self._report("task", order.prompt.instruction)
+        elif command is Command.DONE:
+            self.successes += 1
+
+    def _halt(self) -> None:
+        """Come to rest from the last setpoint."""
+        self._left_ns = self._deadline_ns - self._pacer.due_ns
+        self._stop.begin(self._limiter.position_rad, self._limiter.velocity_rad_s, self._pacer.due_ns)
+        self._motion = self._stop
+
+    def _move_to(self, pose_rad: Floats) -> None:
+        limiter = self._limiter
+        self._transfer.begin(limiter.position_rad, limiter.velocity_rad_s, pose_rad, self._pacer.due_ns)
+        self._motion = self._transfer
+
+    def _run(self, before: Mode) -> None:
+        """Follow the chunks of a new request: of a new episode, or of one that was held, with the time it had left."""
+        self._number += 1
+        self._follow.chunk = None
+        self._motion = self._follow
+        self.task_began_ns = self._pacer.due_ns
+        self._ask()
+        if before.state is State.HOLD:
+            self._deadline_ns = self._pacer.due_ns + self._left_ns
+        else:
+            self.episodes += 1
+
+    def _ask(self) -> None:
+        """Chunks for the present prompt from now on, and the whole of a task's time for it."""
+        self._deadline_ns = self._pacer.due_ns + self._timeout_ns
+        self._link.request = Request(self._number, self.prompt)

@@ -1,0 +1,49 @@
+"""The housekeeping thread: answers the control socket, and logs and keeps the events that the others reported."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+
+from edge_runtime.control_socket import ControlSocket, Handler
+from edge_runtime.events import EventQueue
+from edge_runtime.record import Event
+
+KEPT = 10_000
+"""How many of the last events a record holds."""
+ROUND_S = 0.1
+
+_log = logging.getLogger("edge_runtime")
+
+
+class Housekeeping:
+    """Owns the control socket."""
+
+    def __init__(self, control: ControlSocket, handler: Handler, events: EventQueue) -> None:
+        self.kept: deque[Event] = deque(maxlen=KEPT)
+        self._control = control
+        self._handler = handler
+        self._queue = events
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; what was reported until now is logged and kept."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._keep()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._control.serve(self._handler, ROUND_S)
+            self._keep()
+
+    def _keep(self) -> None:
+        for event in self._queue.drain():
+            self.kept.append(event)
+            _log.info("%s: %s", event.name, event.cause)

@@ -1,0 +1,132 @@
+"""The inference thread: newest observation in, chunk of actions out, for as long as control asks for one."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.clock import Clock
+from edge_runtime.events import Report
+from edge_runtime.limits import Floats
+from edge_runtime.link import Link, Request
+from edge_runtime.observation import Observer
+from edge_runtime.policies.base import Observation, Policy, Prompt
+from edge_runtime.recorder import Inferences
+
+WARM_UPS = 2
+"""Inferences before the first that counts: the first ones allocate, compile or page in."""
+IDLE_S = 0.05
+"""How long the thread sleeps at most before it looks for a request again."""
+JOIN_S = 2.0
+"""How long the end of the run waits for an inference in flight, which may never end."""
+PAUSE_S = 0.1
+"""How long it leaves a policy alone that has just failed."""
+
+
+class Inference:
+    """Runs a policy on a thread of its own. Only `link` and `inferences` are shared; nothing here waits for control."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        observer: Observer,
+        link: Link,
+        clock: Clock,
+        inferences: Inferences,
+        arrived: threading.Event,
+        report: Report,
+        state_units_rad: Floats,
+        action_units_rad: Floats,
+    ) -> None:
+        spec = policy.spec
+        self.chunks = 0
+        """Chunks published in all."""
+        self.failed = 0
+        """Inferences that failed in all."""
+        self._policy = policy
+        self._observer = observer
+        self._link = link
+        self._clock = clock
+        self._inferences = inferences
+        self._arrived = arrived
+        self._report = report
+        self._per_rad = 1.0 / state_units_rad
+        self._rad = action_units_rad
+        self._state_rad: Floats = np.zeros(spec.state.dims)
+        self._state: NDArray[np.float32] = np.zeros(spec.state.dims, dtype=np.float32)
+        self._actions: NDArray[np.float32] = np.zeros((spec.horizon, spec.action.dims), dtype=np.float32)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+        self._warm = threading.Event()
+        self._broken: Exception | None = None
+
+    def start(self, prompt: Prompt) -> None:
+        """Start the thread and wait until the policy is warm; raises what the policy raised where it cannot infer."""
+        self._warm_prompt = prompt
+        self._thread.start()
+        self._warm.wait()
+        if self._broken is not None:
+            raise self._broken
+
+    def stop(self) -> None:
+        """End the thread, after the inference in flight."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(JOIN_S)
+
+    def infer(self, request: Request) -> bool:
+        """One inference for `request`, if there is something new to see. A failure is an event, never raised."""
+        if request.prompt is None:
+            return False
+        capture_ns = self._observer.observe(self._state_rad)
+        if not capture_ns:
+            return False
+        link, chunk = self._link, self._link.chunks.back
+        link.inference_started_ns = began_ns = self._clock.now_ns()
+        try:
+            self._call(request.prompt)
+        except Exception as error:  # noqa: BLE001  whatever a policy raises, the arm must be told and this thread go on
+            self._fail(request, f"{type(error).__name__}: {error}")
+            return True
+        finally:
+            ended_ns = self._clock.now_ns()
+            link.inference_started_ns = 0
+        self._inferences.add(ended_ns, ended_ns - began_ns)
+        if not np.isfinite(self._actions).all():
+            self._fail(request, "the policy's actions are not finite")
+            return True
+        np.multiply(self._actions, self._rad, out=chunk.actions)
+        chunk.capture_ns, chunk.ready_ns = capture_ns, ended_ns
+        self.chunks += 1
+        chunk.sequence, chunk.request = self.chunks, request.number
+        link.chunks.publish()
+        link.failure = (request.number, "")
+        return True
+
+    def _call(self, prompt: Prompt) -> None:
+        np.multiply(self._state_rad, self._per_rad, out=self._state, casting="same_kind")
+        self._policy.infer(Observation(self._policy.frames, self._state, prompt), self._actions)
+
+    def _fail(self, request: Request, cause: str) -> None:
+        self.failed += 1
+        if self._link.failure != (request.number, cause):
+            self._report("inference failed", cause)
+        self._link.failure = (request.number, cause)
+        self._stop.wait(PAUSE_S)
+
+    def _run(self) -> None:
+        try:
+            for _ in range(WARM_UPS):
+                self._call(self._warm_prompt)
+        except Exception as error:  # noqa: BLE001  raised again by `start`, in the thread that waits for it
+            self._broken = error
+            return
+        finally:
+            self._warm.set()
+        while not self._stop.is_set():
+            self._arrived.clear()
+            if not self.infer(self._link.request):
+                self._arrived.wait(IDLE_S)

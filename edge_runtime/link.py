@@ -1,0 +1,61 @@
+"""What the threads share. Every field has one writer, and none needs a lock."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from edge_runtime.chunk import Chunk
+from edge_runtime.limits import Floats
+from edge_runtime.policies.base import Prompt
+from edge_runtime.slot import Slot
+from edge_runtime.states import Command
+
+
+class Request(NamedTuple):
+    """What control asks of inference: chunks for a prompt, or nothing. A chunk of an older number is not used."""
+
+    number: int
+    prompt: Prompt | None
+
+
+IDLE = Request(0, None)
+
+
+class JointState:
+    """Measured positions [n], rad, and when they were read."""
+
+    __slots__ = ("position_rad", "stamp_ns")
+
+    def __init__(self, n: int) -> None:
+        self.position_rad: Floats = np.zeros(n)
+        self.stamp_ns = 0
+
+
+class Link:
+    """Between the control thread and the inference thread."""
+
+    def __init__(self, horizon: int, n: int, dt_ns: int) -> None:
+        self.request = IDLE
+        """Written by control."""
+        self.joints = Slot(JointState(n), JointState(n), JointState(n))
+        """Written by control."""
+        self.chunks = Slot(Chunk(horizon, n, dt_ns), Chunk(horizon, n, dt_ns), Chunk(horizon, n, dt_ns))
+        """Written by inference."""
+        self.inference_started_ns = 0
+        """Heartbeat, written by inference: when the inference in flight began, 0 between two."""
+        self.failure = (0, "")
+        """Written by inference: the last request's number and why it failed, empty where it did not."""
+
+
+class Order:
+    """A person's command on its way to the control thread, which fills in `answer`: why it was refused, or empty."""
+
+    __slots__ = ("answer", "command", "prompt")
+
+    def __init__(self, command: Command, prompt: Prompt | None = None) -> None:
+        self.command = command
+        self.prompt = prompt
+        """The task's instruction, as the policy reads it."""
+        self.answer: str | None = None

@@ -1,0 +1,203 @@
+"""The control thread: each tick a setpoint is sampled, limited and written, the joints are read, and all of it judged.
+
+One tick after another at absolute times, on a thread that waits for no other: no lock, no log, no lasting allocation.
+Whatever ends the loop, an arm that was armed gets its declared safe action first.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+from drivers.motors.base import MotorBus
+from edge_runtime.buses import Buses
+from edge_runtime.clock import Clock
+from edge_runtime.config import Robot
+from edge_runtime.director import Director
+from edge_runtime.errors import EdgeError
+from edge_runtime.events import EventQueue
+from edge_runtime.limits import Limits
+from edge_runtime.link import Link, Order
+from edge_runtime.pacer import Pacer
+from edge_runtime.recorder import Ticks
+from edge_runtime.safety import Limiter
+from edge_runtime.states import Command, State
+from edge_runtime.torque import Pet, Torque
+from edge_runtime.watchdog import Readings, Watchdog
+
+HEALTH_S = 1.0
+"""Every motor's health is read about once in this time."""
+
+
+MOVING = (State.RUN, State.COAST)
+
+
+class FrameSource(Protocol):
+    """What control must know of a camera."""
+
+    name: str
+    capture_ns: int
+    """Of the newest frame, 0 before the first."""
+
+
+class ControlLoop:
+    """Everything the control thread owns. Construct, connect the buses, `run` on the thread that is to be it."""
+
+    def __init__(
+        self,
+        robot: Robot,
+        *,
+        buses: Sequence[MotorBus],
+        cameras: Sequence[FrameSource],
+        link: Link,
+        events: EventQueue,
+        clock: Clock,
+        ticks: Ticks,
+        pet: Pet,
+    ) -> None:
+        limits = Limits.of(robot)
+        period_ns = round(1e9 / robot.control.rate_hz)
+        self._clock = clock
+        self._cameras = cameras
+        self._link = link
+        self._events = events
+        self._ticks = ticks
+        self._pet = pet
+        self._stuck_s = robot.deadlines.stuck_ms / 1e3
+        self._cycle_ns = min(int(robot.deadlines.serial_ms * 1e6), period_ns)
+        self._health_ticks = max(1, int(HEALTH_S * robot.control.rate_hz / len(limits.names)))
+        self._closing = ""
+        self._cycle_began_ns = 0
+        self._serial_ns = 0
+        self._sensor_age_ns = -1
+        self._readings = Readings(len(cameras))
+        self.pacer = Pacer(clock, period_ns)
+        self.buses = Buses(buses, clock, self._cycle_ns)
+        self.limiter = Limiter(limits, period_ns / 1e9)
+        self.watchdog = Watchdog(robot.deadlines, [c.name for c in cameras], self.buses.lines, events.report)
+        self.torque = Torque(buses=self.buses, pacer=self.pacer, report=events.report, pet=pet)
+        self.director = Director(
+            robot,
+            buses=self.buses,
+            torque=self.torque,
+            limiter=self.limiter,
+            link=link,
+            pacer=self.pacer,
+            report=events.report,
+        )
+        self.orders: deque[Order] = deque()
+        """Commands from other threads, done one a tick."""
+
+    def run(self, seconds: float | None = None) -> None:
+        """Tick until `close`d, or for `seconds`; then stop, do the safe action and return.
+
+        An exception anywhere leads to the safe action and on to the caller. Raises `EdgeError` where a bus never
+        confirmed the safe action.
+        """
+        self.pacer.begin()
+        end_ns = None if seconds is None else self.pacer.due_ns + int(seconds * 1e9)
+        try:
+            while not (self._closing and self._at_rest()):
+                self.pacer.wait()
+                self.tick()
+                if end_ns is not None and self.pacer.due_ns >= end_ns:
+                    self.close(f"{seconds:g} s are over")
+        except BaseException as error:
+            self._closing = f"control thread failed: {type(error).__name__}: {error}"
+            self._events.report("control failed", self._closing)
+            raise
+        finally:
+            self.director.finish(self._closing)
+        if self.torque.ours:
+            raise EdgeError("the safe action failed on at least one bus: run `edge safe-stop` or switch the supply off")
+
+    def close(self, cause: str) -> None:
+        """Ask the loop to end properly; once is enough, and more is no different. From any thread or signal handler."""
+        self._closing = self._closing or cause
+
+    def tick(self) -> None:
+        """One control cycle."""
+        if self.director.mode.drives:
+            self._sample()
+            self._limit()
+            self._write()
+        else:
+            self._watch()
+        self._read()
+        self._judge()
+        self._obey()
+        self._record()
+        self._pet(self._stuck_s)
+
+    def _sample(self) -> None:
+        if self.pacer.skipped:
+            self.director.postpone(self.pacer.skipped * self.pacer.period_ns)
+        self.director.sample(self.pacer.due_ns, self.buses.setpoint_rad)
+
+    def _limit(self) -> None:
+        self._readings.refused = self.limiter.limit(self.buses.setpoint_rad)
+
+    def _write(self) -> None:
+        self._cycle_began_ns = self._clock.now_ns()
+        self.buses.write(self._cycle_began_ns)
+        capture_ns = self.director.chunk_ns
+        self._sensor_age_ns = self._clock.now_ns() - capture_ns if capture_ns else -1
+
+    def _watch(self) -> None:
+        """Nothing is written: the setpoint is wherever the joints are."""
+        self._cycle_began_ns = self._clock.now_ns()
+        self.buses.setpoint_rad[:] = self.buses.measured_rad
+        self._readings.refused = ""
+        self._sensor_age_ns = -1
+
+    def _read(self) -> None:
+        self.buses.read(self._cycle_began_ns)
+        now_ns = self._clock.now_ns()
+        self._serial_ns = now_ns - self._cycle_began_ns
+        joints = self._link.joints
+        joints.back.position_rad[:] = self.buses.measured_rad
+        joints.back.stamp_ns = now_ns
+        joints.publish()
+        if self._ticks.total % self._health_ticks == 0 and 2 * self._serial_ns < self._cycle_ns:
+            self.buses.read_next_health(self._cycle_began_ns + self._cycle_ns)
+
+    def _judge(self) -> None:
+        director, now = self.director, self._readings
+        now.now_ns = self._clock.now_ns()
+        now.lateness_ns = self.pacer.lateness_ns
+        now.still = director.still
+        for index, camera in enumerate(self._cameras):
+            now.frame_ns[index] = camera.capture_ns
+        now.chunk_waiting = director.chunk_ns == 0
+        now.chunk_ns = director.chunk_ns or director.task_began_ns
+        now.inference_started_ns = self._link.inference_started_ns
+        now.inference_failure = director.failure
+        now.coasting_since_ns = director.coast_began_ns
+        if happening := self.watchdog.judge(director.mode, now):
+            director.go(happening, self.watchdog.cause)
+        elif happening := director.due():
+            director.go(happening, happening.value)
+
+    def _obey(self) -> None:
+        if self._closing and self.director.mode.state in MOVING:
+            self.director.go(Command.STOP, self._closing)
+        if self.orders:
+            order = self.orders.popleft()
+            order.answer = f"the robot is closing: {self._closing}" if self._closing else self.director.obey(order)
+
+    def _record(self) -> None:
+        self._ticks.add(
+            t_ns=self.pacer.woken_ns,
+            lateness_ns=self.pacer.lateness_ns,
+            tick_ns=self._clock.now_ns() - self.pacer.woken_ns,
+            serial_ns=self._serial_ns,
+            sensor_age_ns=self._sensor_age_ns,
+            state=self.director.mode.state,
+            setpoint_rad=self.buses.setpoint_rad,
+            measured_rad=self.buses.measured_rad,
+        )
+
+    def _at_rest(self) -> bool:
+        mode = self.director.mode
+        return not mode.drives or (self.director.still and mode.state not in MOVING)

@@ -1,0 +1,133 @@
+"""Camera threads, and the newest frame of each joined with the newest joint state into an observation.
+
+A camera that stalls or is unplugged is closed and opened again, later each time, while everything else goes on; how old
+its newest frame is shows in `capture_ns`, which the watchdog reads.
+"""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.cameras.base import Camera, Frame
+from drivers.errors import DriverError
+from edge_runtime.events import Report
+from edge_runtime.limits import Floats
+from edge_runtime.link import Link
+from edge_runtime.slot import Slot
+
+STALL_FRAMES = 8
+"""A camera that delivers nothing for this many frame periods has stalled."""
+STALL_S = 0.25
+"""… but never sooner than this."""
+BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
+"""Waits before opening a lost camera again; the last one from then on."""
+
+
+class Picture:
+    """A frame buffer and when what is in it was captured."""
+
+    __slots__ = ("capture_ns", "pixels")
+
+    def __init__(self, height: int, width: int) -> None:
+        self.pixels: Frame = np.zeros((height, width, 3), dtype=np.uint8)
+        self.capture_ns = 0
+
+
+class CameraThread:
+    """One camera's thread: every frame into the slot, newest wins."""
+
+    def __init__(self, camera: Camera, *, arrived: threading.Event, report: Report) -> None:
+        settings = camera.settings
+        self.name = settings.name
+        self.capture_ns = 0
+        """Of the newest frame, 0 before the first."""
+        self.pictures = Slot(*(Picture(settings.height, settings.width) for _ in range(3)))
+        self.counts = {"frames": 0, "dropped": 0, "frozen": 0, "reopened": 0}
+        """Frames; frames the device made and we never saw; frames with the same content again; times opened again."""
+        self._camera = camera
+        self._arrived = arrived
+        self._report = report
+        self._timeout_s = max(STALL_S, STALL_FRAMES / settings.fps)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"camera {self.name}", daemon=True)
+        self._frame_id = -1
+        self._content = -1
+
+    def start(self) -> None:
+        """Open the camera, then start the thread. Raises `DriverError` where it cannot be opened."""
+        self._camera.open()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and close the camera."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._camera.close()
+
+    def read(self) -> None:
+        """Wait for the next frame and publish it. Raises `DriverError`."""
+        picture = self.pictures.back
+        stamp = self._camera.read_into(picture.pixels, self._timeout_s)
+        picture.capture_ns = stamp.capture_ns
+        self.pictures.publish()
+        self.capture_ns = stamp.capture_ns
+        self._arrived.set()
+        self._count(stamp.frame_id, zlib.crc32(picture.pixels.data))
+
+    def _count(self, frame_id: int, content: int) -> None:
+        self.counts["frames"] += 1
+        self.counts["frozen"] += content == self._content
+        if 0 <= self._frame_id < frame_id:
+            self.counts["dropped"] += frame_id - self._frame_id - 1
+        self._frame_id, self._content = frame_id, content
+
+    def _run(self) -> None:
+        lost = 0
+        while not self._stop.is_set():
+            try:
+                if lost:
+                    self._camera.open()
+                    self.counts["reopened"] += 1
+                while not self._stop.is_set():
+                    self.read()
+                    lost = 0
+            except DriverError as error:
+                if not lost:
+                    self._report("camera lost", str(error))
+                self._camera.close()
+                self._frame_id = -1
+                self._stop.wait(BACKOFF_S[min(lost, len(BACKOFF_S) - 1)])
+                lost += 1
+
+
+class Observer:
+    """The newest frames and joint state, in the policy's own buffers. One thread calls `observe`."""
+
+    def __init__(self, cameras: Sequence[CameraThread], frames: Mapping[str, NDArray[np.uint8]], link: Link) -> None:
+        self._cameras = [(camera, frames[camera.name]) for camera in cameras if camera.name in frames]
+        self._seen_ns = [0] * len(self._cameras)
+        self._link = link
+
+    def observe(self, state_rad: Floats) -> int:
+        """Fill the frame buffers and `state_rad` [n]; returns the capture time of the oldest frame among them.
+
+        0, with the buffers as they were, until every camera has a frame that was not observed before.
+        """
+        if not all(camera.capture_ns > seen for (camera, _), seen in zip(self._cameras, self._seen_ns, strict=True)):
+            return 0
+        joints = self._link.joints.take()
+        if joints is None:
+            return 0
+        state_rad[:] = joints.position_rad
+        for index, (camera, frame) in enumerate(self._cameras):
+            picture = camera.pictures.take()
+            if picture is not None:
+                np.copyto(frame, picture.pixels)
+                self._seen_ns[index] = picture.capture_ns
+        return min(self._seen_ns)

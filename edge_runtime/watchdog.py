@@ -1,0 +1,152 @@
+"""The watchdog: every arrow of the frame's way has a deadline, and a late one is a counted, named event with a cause.
+
+It only judges: times and counts go in, the happening that the state machine must be told of comes out. It reads no
+clock, so the same figures always get the same verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edge_runtime.buses import Line
+from edge_runtime.config import Deadlines
+from edge_runtime.events import Report
+from edge_runtime.states import COAST, FAULTED, TASK, Happening, Mode
+
+
+class Arrow:
+    """One arrow's deadline. Becoming late is one event; it counts again only after it was in time."""
+
+    def __init__(self, name: str, what: str, limit_ms: float, report: Report) -> None:
+        self.name = name
+        self.count = 0
+        self.late = False
+        self.cause = ""
+        """What was late, how much, and what is allowed: of the last time."""
+        self._what = what
+        self._limit_ms = limit_ms
+        self._limit_ns = int(limit_ms * 1e6)
+        self._report = report
+
+    def check(self, age_ns: int) -> bool:
+        """Whether `age_ns` is beyond the deadline."""
+        late = age_ns > self._limit_ns
+        if late and not self.late:
+            self.count += 1
+            self.cause = f"{self._what} {age_ns / 1e6:.1f} ms, limit {self._limit_ms:g} ms"
+            self._report(self.name, self.cause)
+        self.late = late
+        return late
+
+
+class Readings:
+    """What the watchdog is told each tick; the control thread keeps one and fills it in."""
+
+    def __init__(self, cameras: int) -> None:
+        self.now_ns = 0
+        self.lateness_ns = 0
+        self.refused = ""
+        """The joints whose setpoints were no numbers."""
+        self.still = False
+        """The present motion is over."""
+        self.frame_ns = [0] * cameras
+        """Capture time of each camera's newest frame."""
+        self.chunk_ns = 0
+        """Capture time behind the running chunk; before the first, when the task began to wait for it."""
+        self.chunk_waiting = False
+        """There is no chunk yet."""
+        self.inference_started_ns = 0
+        """When the inference in flight began, 0 where none is."""
+        self.inference_failure = ""
+        """Why the last inference failed, empty where it did not."""
+        self.coasting_since_ns = 0
+
+
+class Watchdog:
+    """Judges the readings of one tick after another."""
+
+    def __init__(self, deadlines: Deadlines, cameras: Sequence[str], lines: Sequence[Line], report: Report) -> None:
+        self.cause = ""
+        """Why the last happening happened."""
+        self._lines = lines
+        self._report = report
+        self._serial_misses = deadlines.serial_misses
+        self._tick = Arrow("tick late", "control tick woke after", deadlines.tick_ms, report)
+        self._frames = [
+            Arrow("frame late", f"newest frame of camera {name} is from before", deadlines.frame_age_ms, report)
+            for name in cameras
+        ]
+        self._chunk = Arrow("chunk late", "frame behind the chunk is from before", deadlines.chunk_age_ms, report)
+        self._inference = Arrow("inference late", "inference in flight for", deadlines.inference_ms, report)
+        self._coast = Arrow("coast late", "coasting for", deadlines.coast_ms, report)
+        self._of_task = (*self._frames, self._chunk, self._inference, self._coast)
+
+    def judge(self, mode: Mode, now: Readings) -> Happening | None:
+        """What `now` means in `mode`, with `cause` saying why; None where all is well."""
+        self._tick.check(now.lateness_ns)
+        silent = self._silent_bus()
+        if not mode.drives:
+            return None
+        if mode is FAULTED:
+            return self._because(Happening.LOST, silent) if silent and now.still else None
+        refused = f"setpoint of {now.refused} is not finite" if now.refused else ""
+        if fault := silent or self._motor_fault() or refused:
+            return self._because(Happening.FAULT, fault)
+        if mode is TASK:
+            return self._running(now)
+        if mode is COAST:
+            return self._coasting(now)
+        for arrow in self._of_task:
+            arrow.late = False
+        return None
+
+    def _running(self, now: Readings) -> Happening | None:
+        late = self._late(now)
+        if not late and now.still and not now.chunk_waiting:
+            late = "the last action of the chunk was due"
+        return self._because(Happening.LATE, late) if late else None
+
+    def _coasting(self, now: Readings) -> Happening | None:
+        late = self._late(now)
+        if now.still:
+            return self._because(Happening.FAULT, f"nothing left to coast on: {late or 'the chunk is over'}")
+        if self._coast.check(now.now_ns - now.coasting_since_ns):
+            return self._because(Happening.FAULT, self._coast.cause)
+        return None if late else self._because(Happening.FRESH, "every arrow is in time again")
+
+    def _late(self, now: Readings) -> str:
+        """The cause of the first arrow that is late. All are asked, so that each is counted."""
+        cause = now.inference_failure
+        flight_ns = now.now_ns - now.inference_started_ns if now.inference_started_ns else 0
+        if self._inference.check(flight_ns):
+            cause = cause or self._inference.cause
+        for arrow, capture_ns in zip(self._frames, now.frame_ns, strict=True):
+            if arrow.check(now.now_ns - capture_ns):
+                cause = cause or arrow.cause
+        if self._chunk.check(now.now_ns - now.chunk_ns):
+            cause = cause or self._chunk.cause
+        return cause
+
+    def _silent_bus(self) -> str:
+        """Which bus has failed too often in a row, and how. The first miss of a row is an event."""
+        silent = ""
+        for line in self._lines:
+            if line.misses == 1:
+                self._report("serial miss", line.trouble)
+            if line.misses and (line.gone or line.misses >= self._serial_misses):
+                silent = silent or f"{line.misses} serial cycles in a row failed: {line.trouble}"
+        return silent
+
+    def _motor_fault(self) -> str:
+        return next((line.fault for line in self._lines if line.fault), "")
+
+    def _because(self, happening: Happening, cause: str) -> Happening:
+        self.cause = cause
+        return happening
+
+    def counts(self) -> dict[str, int]:
+        """How often each arrow became late: {"frame late": 2}."""
+        counts: dict[str, int] = {}
+        for arrow in (self._tick, *self._of_task):
+            counts[arrow.name] = counts.get(arrow.name, 0) + arrow.count
+        return counts

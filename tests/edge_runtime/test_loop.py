@@ -1,0 +1,520 @@
+"""The control loop, one tick at a time on a fake clock, against buses that fail on demand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from drivers.errors import Corrupt, Disconnected, Overload, Timeout
+from edge_runtime.errors import EdgeError
+from edge_runtime.limits import Limits
+from tests.edge_runtime.fakes import DT_NS, HORIZON, Rig, prompt, robot
+
+PERIOD_NS = 10_000_000
+SILENCE = Timeout("bus 'arm': no answer from elbow_flex")
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig(robot())
+
+
+@pytest.fixture
+def pair() -> Rig:
+    return Rig(robot(arms=2))
+
+
+def bounded(rig: Rig) -> None:
+    """Every setpoint that any bus was sent is in range and within reach of the one before."""
+    limits = Limits.of(rig.robot)
+    begin = 0
+    for bus in rig.buses:
+        sent = np.array([position for _, position in bus.writes])
+        part = slice(begin, begin := begin + sent.shape[1])
+        assert np.isfinite(sent).all()
+        assert (sent >= limits.lower[part] - 1e-12).all()
+        assert (sent <= limits.upper[part] + 1e-12).all()
+        assert (np.abs(np.diff(sent, axis=0)) <= limits.velocity[part] * 0.01 + 1e-12).all()
+
+
+# ── life of an episode ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_nothing_is_written_before_arm(rig: Rig) -> None:
+    rig.tick(200)
+    assert rig.mode == "DISARMED"
+    assert set(rig.bus.calls) == {"read_state", "read_health"}
+    assert not rig.bus.torque
+
+
+def test_arm_takes_the_arm_where_it_is_and_moves_to_the_start_pose(rig: Rig) -> None:
+    rig.bus.state.position_rad[:] = [0.5, -0.5, 0.3, 0.0, 0.1, 0.2]
+    rig.tick()
+    assert rig.say("arm") == ""
+    assert rig.mode == "RUN (to_start)"
+    assert rig.bus.torque
+    rig.until("READY")
+    sent = rig.emitted()
+    assert np.abs(sent[0] - [0.5, -0.5, 0.3, 0.0, 0.1, 0.2]).max() < 1e-3  # a soft beginning
+    assert sent[-1] == pytest.approx([0.1] * 6, abs=0)
+    bounded(rig)
+    assert rig.link.request.prompt is None
+
+
+def test_an_episode_from_arm_to_park(rig: Rig) -> None:
+    rig.run_task()
+    assert rig.link.request.prompt is not None
+    for _ in range(50):
+        rig.chunk(rig.loop.buses.setpoint_rad + 0.002 * np.arange(HORIZON)[:, None])
+        rig.tick(5)
+    assert rig.say("done") == ""
+    assert rig.mode == "RUN (park)"
+    assert rig.link.request.prompt is None
+    rig.until("READY")
+    assert rig.emitted()[-1] == pytest.approx([0.0] * 6, abs=0)
+    director = rig.loop.director
+    assert (director.episodes, director.successes) == (1, 1)
+    assert rig.say("task", "again") == ""
+    assert rig.mode == "RUN (to_start)"
+    rig.until("RUN (task)")
+    assert director.episodes == 2
+    bounded(rig)
+
+
+def test_a_task_ends_at_its_timeout_without_success(rig: Rig) -> None:
+    rig.run_task()
+    ticks = rig.until("RUN (park)", each=rig.fed)
+    assert ticks == pytest.approx(12.5 * 100, abs=3)
+    assert rig.loop.director.successes == 0
+    assert rig.named("RUN (park)") == ["timeout"]
+
+
+def test_the_first_instruction_begins_when_the_arm_is_at_the_start_pose(rig: Rig) -> None:
+    rig.loop.director.prompt = prompt("fetch")
+    rig.say("arm")
+    rig.until("RUN (task)")
+    assert rig.link.request.prompt.instruction == "fetch"
+
+
+def test_the_instruction_changes_while_running_and_gets_the_whole_time(rig: Rig) -> None:
+    rig.run_task("one")
+    for _ in range(600):
+        rig.fed()
+        rig.tick()
+    number = rig.link.request.number
+    assert rig.say("task", "two") == ""
+    assert rig.mode == "RUN (task)"
+    assert rig.link.request.prompt.instruction == "two"
+    assert rig.link.request.number == number  # the running chunk stays good until the next one comes
+    assert rig.until("RUN (park)", each=rig.fed) == pytest.approx(1250, abs=3)
+    assert rig.loop.director.episodes == 1
+
+
+def test_a_task_given_while_parking_begins_after_it(rig: Rig) -> None:
+    rig.run_task("one")
+    rig.say("done")
+    assert rig.say("task", "two") == ""
+    assert rig.mode == "RUN (park)"
+    rig.until("RUN (to_start)")
+    rig.until("RUN (task)")
+    assert rig.link.request.prompt.instruction == "two"
+
+
+def test_a_chunk_of_an_earlier_request_is_not_followed(rig: Rig) -> None:
+    rig.run_task()
+    rig.say("done")
+    rig.chunk(np.full((HORIZON, 6), 1.0))
+    rig.link.chunks.take().request = 1
+    rig.until("READY")
+    rig.say("task", "again")
+    rig.until("RUN (task)")
+    before = rig.loop.buses.setpoint_rad.copy()
+    rig.tick(10)
+    assert rig.loop.buses.setpoint_rad == pytest.approx(before, abs=0)
+
+
+# ── stop, resume, reset ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def moving(rig: Rig) -> None:
+    """At a task, with every joint at 0.5 rad/s."""
+    rig.run_task()
+    for _ in range(6):
+        ramp = rig.loop.buses.setpoint_rad + 0.5 * (np.arange(HORIZON)[:, None] - 2.0) * DT_NS / 1e9
+        rig.chunk(ramp)
+        rig.tick(5)
+
+
+def test_stop_comes_to_rest_within_the_distance_and_time_that_the_limits_give(rig: Rig) -> None:
+    moving(rig)
+    velocity = rig.loop.limiter.velocity_rad_s.copy()
+    assert velocity == pytest.approx([0.5] * 6, rel=0.01)
+    assert rig.say("stop") == ""
+    assert rig.mode == "HOLD (task)"
+    begin = rig.loop.buses.setpoint_rad.copy()
+    seconds = max(1.5 * 0.5 / 10.0, np.sqrt(6 * 0.5 / 100.0))
+    ticks = 0
+    while not rig.loop.director.still:
+        rig.tick()
+        ticks += 1
+    assert ticks <= np.ceil(seconds * 100) + 1
+    assert rig.loop.buses.setpoint_rad == pytest.approx(begin + velocity * seconds / 2, abs=1e-9)
+    rig.tick(50)
+    assert rig.bus.torque
+    assert rig.loop.limiter.velocity_rad_s == pytest.approx([0.0] * 6, abs=0)
+    bounded(rig)
+
+
+def test_a_stop_is_resumed_with_the_time_that_was_left(rig: Rig) -> None:
+    rig.run_task()
+    for _ in range(500):
+        rig.fed()
+        rig.tick()
+    rig.say("stop")
+    assert rig.say("stop") == ""  # once more is no different
+    rig.tick(3_000)
+    assert rig.link.request.prompt is None
+    assert rig.say("resume") == ""
+    assert rig.mode == "RUN (task)"
+    assert rig.until("RUN (park)", each=rig.fed) == pytest.approx(750, abs=6)
+
+
+@pytest.mark.parametrize("command", ["resume", "reset", "disarm"])
+def test_leaving_hold_waits_until_the_arm_is_still(rig: Rig, command: str) -> None:
+    moving(rig)
+    rig.say("stop")
+    assert rig.say(command) == f"cannot {command} in HOLD (task): still stopping, try again"
+    rig.tick(100)
+    assert rig.say(command) == ""
+
+
+def test_resume_of_a_move_goes_on_to_its_pose(rig: Rig) -> None:
+    rig.bus.state.position_rad[:] = 1.0
+    rig.tick()
+    rig.say("arm")
+    rig.tick(20)
+    rig.say("stop")
+    assert rig.mode == "HOLD (to_start)"
+    rig.tick(100)
+    rig.say("resume")
+    rig.until("READY")
+    assert rig.emitted()[-1] == pytest.approx([0.1] * 6, abs=0)
+    bounded(rig)
+
+
+def test_reset_takes_the_arm_over_where_it_is_now(rig: Rig) -> None:
+    rig.run_task()
+    rig.say("stop")
+    rig.tick(100)
+    rig.bus.torque = False  # a servo let go meanwhile and the arm sank
+    rig.bus.state.position_rad[:] = -0.7
+    rig.tick()
+    assert rig.say("reset") == ""
+    assert rig.mode == "READY"
+    rig.tick()
+    assert rig.emitted()[-1] == pytest.approx([-0.7] * 6, abs=0)
+
+
+def test_disarm_lets_go(rig: Rig) -> None:
+    rig.run_task()
+    rig.say("stop")
+    rig.tick(100)
+    assert rig.say("disarm") == ""
+    assert rig.mode == "DISARMED"
+    assert not rig.bus.torque
+    writes = len(rig.bus.writes)
+    rig.tick(10)
+    assert len(rig.bus.writes) == writes
+
+
+def test_a_command_that_is_not_allowed_says_what_is(rig: Rig) -> None:
+    assert rig.say("task", "x") == "cannot task in DISARMED: allowed now: arm, stop"
+    rig.run_task()
+    assert rig.say("arm") == "cannot arm in RUN (task): allowed now: task, stop, done"
+
+
+def test_a_slow_arm_misses_no_slots(rig: Rig) -> None:
+    rig.bus.takes_ns["enable_torque"] = 200_000_000
+    rig.tick()
+    rig.say("arm")
+    rig.tick(5)
+    assert rig.loop.pacer.missed == 0
+    assert max(rig.petted) > 0.5 >= rig.petted[-1]  # the stuck timer was told to wait
+
+
+# ── what fails ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_silent_bus_ends_in_hold_then_safe(rig: Rig) -> None:
+    moving(rig)
+    rig.bus.fail(SILENCE)
+    rig.tick(9)
+    assert rig.mode == "RUN (task)"
+    assert rig.named("serial miss") == [str(SILENCE)]
+    rig.tick()
+    assert rig.mode == "HOLD"
+    assert rig.named("HOLD") == [f"10 serial cycles in a row failed: {SILENCE}"]
+    rig.until("SAFE", limit=60)
+    assert rig.bus.safe
+    calls = len(rig.bus.writes)
+    rig.tick(5)
+    assert len(rig.bus.writes) == calls
+
+
+def test_fewer_misses_than_the_limit_are_only_counted(rig: Rig) -> None:
+    moving(rig)
+    rig.bus.fail(Corrupt("checksum"), "read_state")
+    rig.tick(9)
+    rig.bus.trouble.clear()
+    rig.chunk()
+    rig.tick(20)
+    assert rig.mode == "RUN (task)"
+    assert rig.loop.buses.lines[0].missed == 9
+
+
+def test_a_bus_that_comes_back_leaves_a_latched_hold(rig: Rig) -> None:
+    moving(rig)
+    rig.bus.fail(SILENCE)
+    rig.until("HOLD", limit=20)
+    rig.bus.trouble.clear()
+    rig.tick(300)
+    assert rig.mode == "HOLD"
+    assert "allowed now: stop, reset" in rig.say("resume")
+    assert rig.say("reset") == ""
+    assert rig.mode == "READY"
+
+
+def test_a_bus_that_is_gone_stops_at_once_and_reset_connects_again(rig: Rig) -> None:
+    moving(rig)
+    gone = Disconnected("bus 'arm': /dev/arm has gone away")
+    rig.bus.fail(gone)
+    rig.bus.fail(gone, "safe_action", "connect")
+    rig.tick()
+    assert rig.mode == "HOLD"
+    rig.until("SAFE", limit=60)
+    assert rig.named("safe action failed") == ["bus arm: Disconnected: bus 'arm': /dev/arm has gone away"]
+    assert rig.say("reset") == f"cannot reset in SAFE: no connection: {gone}"
+    del rig.bus.trouble["connect"]
+    rig.bus.calls.clear()
+    assert rig.say("reset") == ""
+    assert [c for c in rig.bus.calls if c != "read_state"] == ["disconnect", "connect", "safe_action"]
+    assert rig.mode == "DISARMED"
+    assert rig.say("arm") == ""
+
+
+def test_one_failing_bus_stops_every_arm_and_the_others_stop_smoothly(pair: Rig) -> None:
+    moving(pair)
+    left, right = pair.buses
+    left.fail(SILENCE)
+    pair.until("HOLD", limit=20)
+    pair.until("SAFE", limit=60)
+    assert right.safe
+    sent = np.array([position for _, position in right.writes])
+    steps = np.diff(sent[-25:], axis=0)
+    assert np.abs(steps[-1]).max() < 1e-4  # it came to rest before the safe action
+    assert np.abs(np.diff(steps, axis=0)).max() <= 10.0 * 0.01**2 * 1.01  # and never braked harder than 10 rad/s²
+    bounded(pair)
+
+
+def test_writes_all_then_reads_all_and_a_silent_bus_starves_no_other(pair: Rig) -> None:
+    pair.run_task()
+    left, right = pair.buses
+    order: list[tuple[str, str]] = []
+    for bus in pair.buses:
+        bus._call = lambda name, deadline, bus=bus: order.append((bus.settings.name, name))  # type: ignore[method-assign]
+    pair.tick()
+    cycle = [("left", "write_setpoints"), ("right", "write_setpoints"), ("left", "read_state"), ("right", "read_state")]
+    assert order[:4] == cycle
+    for bus in pair.buses:
+        del bus._call  # type: ignore[attr-defined]
+    left.takes_ns["read_state"] = 2_500_000  # silent until its share of the cycle is over
+    left.fail(SILENCE, "read_state")
+    pair.tick()
+    assert right.deadlines["read_state"] >= 1_250_000
+    assert pair.loop.buses.lines[1].misses == 0
+
+
+def test_a_motor_that_reports_a_fault_holds_the_arm(rig: Rig) -> None:
+    moving(rig)
+    rig.bus.fail(Overload("bus 'arm': joint 'gripper' reports: overload"), "read_health")
+    rig.until("HOLD", limit=60, each=rig.fed)
+    assert rig.named("HOLD") == ["bus 'arm': joint 'gripper' reports: overload"]
+    assert rig.bus.torque
+
+
+def test_a_setpoint_that_is_no_number_never_reaches_the_bus(rig: Rig) -> None:
+    moving(rig)
+    actions = np.full((HORIZON, 6), 0.2)
+    actions[:, 2] = np.nan
+    rig.chunk(actions)
+    rig.tick()
+    assert rig.mode == "HOLD"
+    assert rig.named("HOLD") == ["setpoint of elbow_flex is not finite"]
+    rig.tick(50)
+    bounded(rig)
+
+
+def test_no_burst_after_a_stall(rig: Rig) -> None:
+    moving(rig)
+    writes = len(rig.bus.writes)
+    rig.clock.advance(237_000_000)
+    rig.chunk(rig.loop.buses.setpoint_rad + 1.0)
+    rig.tick(20)
+    times = np.array([t for t, _ in rig.bus.writes[writes - 1 :]])
+    slots = times // PERIOD_NS
+    assert len(set(slots.tolist())) == len(slots)  # never two writes in one slot
+    assert rig.loop.pacer.missed == 22
+    assert rig.ticks.lateness_ns[rig.ticks.order()].max() >= 227_000_000
+    assert len(rig.named("tick late")) == 1
+    bounded(rig)
+
+
+def test_a_move_goes_on_after_a_stall_instead_of_jumping(rig: Rig) -> None:
+    rig.bus.state.position_rad[:] = 1.2
+    rig.tick()
+    rig.say("arm")
+    rig.tick(25)
+    speed = np.abs(np.diff(rig.emitted()[-2:], axis=0)).max()
+    rig.clock.advance(300_000_000)
+    rig.tick()
+    assert np.abs(np.diff(rig.emitted()[-2:], axis=0)).max() == pytest.approx(speed, rel=0.2)
+    rig.until("READY")
+    bounded(rig)
+
+
+def test_arming_that_fails_ends_safe(rig: Rig) -> None:
+    rig.bus.fail(SILENCE, "enable_torque")
+    rig.tick()
+    assert rig.say("arm") == f"arm failed, now in SAFE: {SILENCE}"
+    assert rig.bus.safe
+    assert rig.bus.writes == []
+
+
+@pytest.mark.parametrize("call", ["write_setpoints", "read_state", "read_health"])
+def test_an_exception_on_the_control_path_ends_in_the_safe_action_on_every_bus(pair: Rig, call: str) -> None:
+    pair.run_task()
+    left, right = pair.buses
+    left.fail(ZeroDivisionError("a bug"), call)
+    left.fail(RuntimeError("and another"), "safe_action")
+    with pytest.raises(ZeroDivisionError):
+        pair.loop.run()
+    assert right.safe
+    assert left.calls.count("safe_action") == 3
+    assert pair.named("control failed") == ["control thread failed: ZeroDivisionError: a bug"]
+    assert pair.mode == "SAFE"
+
+
+def test_an_exception_before_arm_touches_no_torque(rig: Rig) -> None:
+    rig.bus.fail(ZeroDivisionError("a bug"), "read_state")
+    with pytest.raises(ZeroDivisionError):
+        rig.loop.run()
+    assert "safe_action" not in rig.bus.calls
+
+
+# ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_closing_stops_first_and_then_does_the_safe_action(rig: Rig) -> None:
+    moving(rig)
+    rig.loop.close("SIGINT")
+    rig.loop.close("SIGTERM")
+    rig.loop.run()
+    assert rig.named("HOLD (task)") == ["SIGINT"]
+    assert rig.mode == "SAFE"
+    assert rig.bus.safe
+    assert rig.bus.torque  # nobody switched it off
+    sent = rig.emitted()
+    assert np.abs(np.diff(sent[-2:], axis=0)).max() < 1e-4
+    bounded(rig)
+
+
+def test_closing_a_disarmed_robot_leaves_it_as_found(rig: Rig) -> None:
+    rig.loop.run(seconds=0.1)
+    assert rig.ticks.total == 10
+    assert "safe_action" not in rig.bus.calls
+
+
+def test_closing_says_so_when_a_bus_never_confirmed(rig: Rig) -> None:
+    rig.run_task()
+    rig.bus.fail(SILENCE, "safe_action")
+    rig.loop.close("SIGTERM")
+    with pytest.raises(EdgeError, match="safe action failed on at least one bus"):
+        rig.loop.run()
+
+
+def test_commands_are_refused_while_closing(rig: Rig) -> None:
+    rig.run_task()
+    rig.loop.close("SIGTERM")
+    assert rig.say("task", "x") == "the robot is closing: SIGTERM"
+
+
+# ── what it records and asks ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_sensor_age_is_from_capture_to_written(rig: Rig) -> None:
+    rig.run_task()
+    rig.chunk(age_ns=80_000_000)
+    rig.bus.takes_ns["write_setpoints"] = 1_000_000
+    rig.tick()
+    row = rig.ticks.order()[-1]
+    assert rig.ticks.sensor_age_ns[row] == 80_000_000 + PERIOD_NS + 1_000_000
+    assert rig.ticks.serial_ns[row] == 1_000_000
+    rig.bus.takes_ns.clear()
+    rig.say("done")
+    rig.tick()
+    assert rig.ticks.sensor_age_ns[rig.ticks.order()[-1]] == -1
+
+
+def test_every_motor_is_asked_for_its_health_once_a_second(pair: Rig) -> None:
+    pair.tick(201)
+    for bus in pair.buses:
+        assert {bus.healthy.count(motor) for motor in range(6)} <= {2, 3}
+
+
+def test_health_is_not_asked_when_the_cycle_took_its_time(rig: Rig) -> None:
+    rig.bus.takes_ns["read_state"] = 3_000_000
+    rig.tick(200)
+    assert rig.bus.healthy == []
+
+
+def test_the_stuck_timer_is_petted_every_tick(rig: Rig) -> None:
+    rig.tick(5)
+    assert rig.petted == [0.5] * 5
+
+
+def test_a_tick_keeps_nothing() -> None:
+    """Memory after thousands of ticks with chunks coming is what it was before."""
+    import tracemalloc
+
+    rig = Rig(robot())
+    rig.run_task()
+
+    def work(count: int) -> None:
+        for _ in range(count):
+            rig.fed()
+            rig.tick(5)
+            rig.bus.writes.clear()
+            rig.bus.calls.clear()
+            rig.petted.clear()
+
+    work(20)
+    tracemalloc.start()
+    work(20)
+    before = tracemalloc.take_snapshot()
+    work(200)
+    after = tracemalloc.take_snapshot()
+    tracemalloc.stop()
+    here = (tracemalloc.Filter(False, tracemalloc.__file__), tracemalloc.Filter(False, "*fakes.py"))
+    grown = after.filter_traces(here).compare_to(before.filter_traces(here), "lineno")
+    lasting = sum(line.size_diff for line in grown)
+    assert lasting < 2_000, [str(line) for line in grown[:5]]
+
+
+def test_the_loop_loads_neither_torch_nor_onnx() -> None:
+    code = "import edge_runtime.loop, sys; print([m for m in ('torch', 'onnx', 'onnxruntime') if m in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
