@@ -57,7 +57,7 @@ def checkpoint(folder: Path, config: Pi0Config = CONFIG, fps: float | None = 20.
         config=config,
         cameras={"base": (20, 30), "wrist": (33, 21)},
         state=Vector(("x", "y", "grip"), (0.5, -1.0, 2.0), (2.0, 0.25, 1.0), "rad", 1e-8),
-        action=Vector(("dx", "dy", "grip"), (0.1, 0.2, -0.3), (1.5, 0.5, 3.0), "rad", 1e-8),
+        action=Vector(("dx", "dy", "grip"), (0.125, 0.25, -0.375), (1.5, 0.5, 3.0), "rad", 1e-8),
         max_tokens=12,
         steps=4,
         tokenizer=tokenizer(folder / "tokenizer.json"),

@@ -75,7 +75,9 @@ def test_every_parameter_that_counts_gets_a_gradient() -> None:
         parameter.requires_grad_(True)
     velocity(pi0, inputs()).square().sum().backward()
     last = CONFIG.language.depth - 1  # of the last backbone layer the expert reads keys and values only
-    unread = {f"language.layers.{last}.{n}" for n in ("self_attn.q_proj", "self_attn.o_proj", "post_attention_layernorm")}
+    unread = {
+        f"language.layers.{last}.{n}" for n in ("self_attn.q_proj", "self_attn.o_proj", "post_attention_layernorm")
+    }
     unread |= {f"language.layers.{last}.mlp.{n}_proj" for n in ("gate", "up", "down")} | {"language.norm"}
     idle = {n.removesuffix(".weight") for n, p in pi0.named_parameters() if p.grad is None or not p.grad.any()}
     assert idle == unread
