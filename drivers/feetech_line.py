@@ -91,6 +91,8 @@ class Line:
     def _gather(self, question: Question, size: int, deadline_ns: int) -> int:
         """Receive until every servo has answered with `size` bytes: how many bytes came in all."""
         at, place = question.at, question.place
+        wanted = packets.OVERHEAD + size
+        longest = packets.OVERHEAD + (size | (_TAGS - 1))  # an answer to an earlier question is foreign, not damaged
         at[:] = question.blank
         start = end = intact = foreign = 0
         missing = len(at)
@@ -99,16 +101,16 @@ class Line:
             if not count:
                 break
             end += count
-            found, start = packets.find(self.received, start, end, packets.OVERHEAD + size)
+            found, start = packets.find(self.received, start, end, longest)
             while found >= 0:
                 index = place.get(self.received[found + 2], -1)
                 intact += start - found
-                if index >= 0 and start - found == packets.OVERHEAD + size:
+                if index >= 0 and start - found == wanted:
                     missing -= at[index] < 0
                     at[index] = found + 5
                 else:
                     foreign += 1
-                found, start = packets.find(self.received, start, end, packets.OVERHEAD + size)
+                found, start = packets.find(self.received, start, end, longest)
         if missing:
             self._complain([id for id, index in place.items() if at[index] < 0], end - intact, foreign)
         return end

@@ -15,7 +15,7 @@ from drivers.errors import Disconnected, DriverError, Overload, ProtocolError, T
 from drivers.feetech_line import Line, Question
 from drivers.motors.base import BusSettings, Floats, MotorBus
 
-_TRY_NS = 60_000_000
+_TRY_NS = 100_000_000
 """Longest single try outside the control loop: three answers of an adapter that waits 16 ms, or a busy machine."""
 _TRIES = 3
 
@@ -117,10 +117,9 @@ class Bus(MotorBus):
         """As the contract says; opens the port where `connect` has not, so that one dead motor spares no other."""
         if not self._line.is_open:
             self._line.open()
-        released = {m.id: b"\0" for m in self.settings.motors if m.safe == "release"}
-        if released:  # torque off needs no answer, so it does not wait for one
-            self._line.tell(packets.sync_write(released, sts.TORQUE_ENABLE.address, 1), deadline_ns)
-        waiting, errors = list(range(len(self._ids))), dict[int, DriverError]()
+        # Those that let go come first: they need no answer to do it, and wait for nobody who gives none.
+        waiting = sorted(range(len(self._ids)), key=lambda index: self.settings.motors[index].safe == "hold")
+        errors: dict[int, DriverError] = {}
         for tries_left in range(_TRIES, 0, -1):
             turns = list(waiting)
             for turn, index in enumerate(turns):

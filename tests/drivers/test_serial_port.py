@@ -1,0 +1,71 @@
+"""The serial port over a pseudo-terminal: deadlines in both directions."""
+
+from __future__ import annotations
+
+import os
+import time
+import tty
+from collections.abc import Iterator
+
+import pytest
+
+from drivers.errors import Disconnected, Timeout
+from drivers.serial_port import SerialPort
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[SerialPort, int]]:
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    port = SerialPort("bus 'arm'", os.ttyname(slave), 1_000_000)
+    port.open()
+    yield port, master
+    port.close()
+    os.close(master)
+    os.close(slave)
+
+
+def soon(milliseconds: float) -> int:
+    return time.monotonic_ns() + round(milliseconds * 1e6)
+
+
+def test_bytes_go_both_ways_unchanged(ends: tuple[SerialPort, int]) -> None:
+    port, master = ends
+    every = bytes(range(256))  # control characters, carriage returns and all
+    port.write(every, soon(1000))
+    assert os.read(master, 300) == every
+    os.write(master, every)
+    buffer, got = bytearray(300), 0
+    while got < 256:
+        got += port.read_into(memoryview(buffer)[got:], soon(1000))
+    assert buffer[:256] == every
+
+
+def test_reading_gives_up_at_the_deadline(ends: tuple[SerialPort, int]) -> None:
+    port, _ = ends
+    start = time.monotonic()
+    assert port.read_into(memoryview(bytearray(9)), soon(20)) == 0
+    assert 0.02 <= time.monotonic() - start < 0.15
+
+
+def test_writing_gives_up_at_the_deadline(ends: tuple[SerialPort, int]) -> None:
+    port, _ = ends
+    with pytest.raises(Timeout, match="takes no more bytes"):
+        port.write(bytes(1_000_000), soon(50))
+
+
+def test_discarding_leaves_nothing(ends: tuple[SerialPort, int]) -> None:
+    port, master = ends
+    os.write(master, bytes(1000))
+    time.sleep(0.05)
+    port.discard_input(memoryview(bytearray(64)))
+    assert port.read_into(memoryview(bytearray(9)), soon(20)) == 0
+
+
+def test_closed_means_disconnected(ends: tuple[SerialPort, int]) -> None:
+    port, _ = ends
+    port.close()
+    port.close()
+    assert not port.is_open
+    with pytest.raises(Disconnected, match="not open"):
+        port.read_into(memoryview(bytearray(9)), soon(20))
