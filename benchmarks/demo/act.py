@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from benchmarks.demo import data, teacher
 from benchmarks.demo.fit import Stage, fit
-from benchmarks.demo.see import Prompts, forward, pixels_of
+from benchmarks.demo.see import Answers, Prompts, answers_of, batch_of, dense_loss, forward, named_loss, pixels_of
 from export.models.pi0 import Pi0
 
 EXPERT = ("expert", "state_proj", "action_in_proj", "action_time_mlp_in", "action_time_mlp_out", "action_out_proj")
@@ -75,7 +75,7 @@ def start_expert(model: Pi0) -> None:
 
 
 class Cache:
-    """What the frozen backbone makes of many scene and instruction pairs, kept in bfloat16 and renewed a few at a time."""
+    """What the frozen backbone makes of many scene and instruction pairs: bfloat16, renewed a few at a time."""
 
     def __init__(self, model: Pi0, scenes: data.Scenes, prompts: Prompts, size: int) -> None:
         self.model, self.scenes, self.prompts = model, scenes, prompts
@@ -112,7 +112,7 @@ class Cache:
         self.rows[at], self.index[at] = rows, index
 
 
-def flow_loss(  # noqa: PLR0917
+def flow_loss(
     model: Pi0, keys: Tensor, values: Tensor, mask: Tensor, state: Tensor, actions: Tensor, rng: np.random.Generator
 ) -> Tensor:
     """Flow matching on normalised actions [B, H, 6]; keys, values, mask and state as `Pi0.velocity` takes them."""
@@ -146,3 +146,29 @@ def train_expert(
 
     modules: dict[str, nn.Module] = {name: getattr(model, name) for name in EXPERT}
     fit(Stage("act", steps, 1e-3), modules, loss_of, folder)
+
+
+def train_together(
+    model: Pi0, heads: Answers, scenes: data.Scenes, chunks: NDArray[np.float32], practised: int, scale: Scale,
+    prompts: Prompts, folder: Path, name: str, steps: int, rate: float, batch: int = 48, draws: int = 4,
+) -> None:  # fmt: skip
+    """All of the model at a low rate, on both objectives. The last `practised` scenes make up half of every batch;
+    every prefix serves `draws` draws of noise and time."""
+    truth = answers_of(scenes)
+    device = next(model.parameters()).device
+
+    def loss_of(rng: np.random.Generator) -> Tensor:
+        rows = rng.integers(len(scenes), size=batch)
+        if practised:
+            rows[: batch // 2] = rng.integers(len(scenes) - practised, len(scenes), size=batch // 2)
+        drawn = batch_of(scenes, truth, prompts, rows, rng).to(device)
+        features, keys, values, mask = forward(model, drawn.pixels, drawn.tokens)
+        state = scale.state(torch.from_numpy(scenes.joints[rows]), model.config.state_padded).to(device)
+        actions = scale.actions(torch.from_numpy(chunks[rows, drawn.index])).to(device)
+        many = [t.repeat_interleave(draws, dim) for t, dim in ((keys, 1), (values, 1), (mask, 0))]
+        state, actions = state.repeat_interleave(draws, 0), actions.repeat_interleave(draws, 0)
+        flow = flow_loss(model, many[0], many[1], many[2], state, actions, rng)
+        named = named_loss(heads.read(values, features.shape[1]), drawn)
+        return flow + 2.0 * named + 0.2 * dense_loss(heads, features, drawn)
+
+    fit(Stage(name, steps, rate), {"model": model, "heads": heads}, loss_of, folder)

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from benchmarks.demo.scenes import sample
 from drivers.sim import arm
-from drivers.sim.arm import Floats
 from drivers.sim.cups import COLOURS
 from drivers.sim.render import BASE, HEIGHT, NAMES, WIDTH, Scene, cup_outline, render, wrist_view
 
@@ -123,6 +122,11 @@ def save(scenes: Scenes, stem: Path) -> None:
         part.rename(stem.with_name(f"{stem.name}.{field.name}.npy"))
 
 
+def complete(stem: Path) -> bool:
+    """Whether a shard is there, all of it."""
+    return all(stem.with_name(f"{stem.name}.{f.name}.npy").exists() for f in fields(Scenes))
+
+
 def load(stems: list[Path]) -> Scenes:
     """The scenes of several shards, one after the other, in memory."""
     names = [f.name for f in fields(Scenes)]
@@ -131,7 +135,7 @@ def load(stems: list[Path]) -> Scenes:
 
 def _make_shard(index: int, folder: Path) -> Path:
     stem = folder / f"scenes-{index:03d}"
-    if not stem.with_name(f"{stem.name}.joints.npy").exists():
+    if not complete(stem):
         cv2.setNumThreads(1)
         save(make(range(index * SHARD, (index + 1) * SHARD)), stem)
     return stem
@@ -142,4 +146,3 @@ def shards(count: int, folder: Path, processes: int) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     with mp.get_context("spawn").Pool(processes) as pool:
         return list(pool.imap(partial(_make_shard, folder=folder), range(count)))
-

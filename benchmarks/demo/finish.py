@@ -26,7 +26,7 @@ def write_checkpoint(model: Pi0, scale: Scale, tokenizer: Tokenizer, out: Path) 
     tokenizer.save(str(words))
     checkpoint = Checkpoint(
         config=model.config,
-        cameras={name: (HEIGHT, WIDTH) for name in NAMES},
+        cameras=dict.fromkeys(NAMES, (HEIGHT, WIDTH)),
         state=_vector(scale.state_mean.tolist(), scale.state_std.tolist()),
         action=_vector(scale.action_mean.tolist(), scale.action_std.tolist()),
         max_tokens=MAX_TOKENS,

@@ -1,4 +1,4 @@
-"""The demo policy as the evaluation runs it: in PyTorch, many episodes at once, or from its exported bundle, one by one.
+"""The demo policy as the evaluation runs it: in PyTorch, many episodes at once, or from its bundle, one by one.
 
 Both see the same frames and start from the same noise, which belongs to the episode and the inference.
 """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing as mp
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -56,7 +57,7 @@ def practise(
 ) -> tuple[data.Scenes, float]:
     """What `count` episodes of the policy at `checkpoint` saw, and the share of them that succeeded."""
     edges = np.linspace(first, first + count, max(processes, count // 50) + 1).astype(int)
-    jobs = [range(SEEDS_FROM + a, SEEDS_FROM + b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    jobs = [range(SEEDS_FROM + a, SEEDS_FROM + b) for a, b in pairwise(edges)]
     with mp.get_context("spawn").Pool(processes) as pool:
         parts = pool.map(partial(_practise, checkpoint=checkpoint, limit_s=limit_s), jobs, chunksize=1)
     return data.join([scenes for scenes, _ in parts]), sum(done for _, done in parts) / count

@@ -119,8 +119,9 @@ class Batch:
 def cover_of(scenes: data.Scenes, rows: NDArray[np.int64], truth: NDArray[np.float32]) -> tuple[Tensor, Tensor, Tensor]:
     """Dense targets of `rows`: colour coverage, position of the covering cup, and where that means something."""
     covered = scenes.covered[rows].astype(np.float32) / 255  # [B, C, rows, columns, cups]
-    batch, cameras = covered.shape[:2]
+    batch = len(rows)
     bar = (data.IMAGE - data.ROWS) // 2 // data.PATCH
+    cameras = covered.shape[1]
     covered = np.pad(covered, ((0, 0), (0, 0), (bar, bar), (0, 0), (0, 0))).reshape(batch, -1, data.MAX_CUPS)
     onehot = np.eye(len(COLOURS) + 1, dtype=np.float32)[scenes.colours[rows]][..., : len(COLOURS)]  # -1 → none
     main = covered.argmax(axis=-1)
@@ -161,7 +162,7 @@ def named_loss(out: Tensor, batch: Batch) -> Tensor:
 
 def forward(model: Pi0, pixels: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Vision features [B, C·P, hidden], keys and values [depth, B, K, L, D], and mask [B, L], in one pass."""
-    batch, cameras = pixels.shape[:2]
+    batch = len(pixels)
     features = model.vision(pixels.flatten(0, 1)).reshape(batch, -1, model.config.vision.hidden)
     patches = model.projector(features)
     embeddings = torch.cat([patches, model.language.embed(tokens).to(patches.dtype)], dim=1)

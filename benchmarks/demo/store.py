@@ -1,4 +1,4 @@
-"""Training state on disk, so that a stopped training goes on: weights, optimiser moments and the step, in safetensors."""
+"""Training state on disk, so that a stopped training goes on: weights, optimiser moments, step, in safetensors."""
 
 from __future__ import annotations
 

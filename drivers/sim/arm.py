@@ -85,7 +85,5 @@ def top_down(position: Floats) -> Floats:
     if not -1.0 <= cos_elbow <= 1.0:
         raise ValueError(f"the arm cannot reach ({x:.3f}, {y:.3f}, {z:.3f}) m with its tool straight down")
     elbow = math.acos(cos_elbow)
-    lift = math.atan2(radius, height) - math.atan2(
-        FOREARM_M * math.sin(elbow), UPPER_M + FOREARM_M * math.cos(elbow)
-    )
+    lift = math.atan2(radius, height) - math.atan2(FOREARM_M * math.sin(elbow), UPPER_M + FOREARM_M * math.cos(elbow))
     return np.array([math.atan2(y, x), lift, elbow, math.pi - lift - elbow, 0.0])

@@ -33,6 +33,7 @@ _SIDES = 20
 _ANGLES = np.linspace(0, 2 * math.pi, _SIDES, endpoint=False)
 _RING = np.stack([np.cos(_ANGLES), np.sin(_ANGLES), np.zeros(_SIDES)], axis=-1)  # [20, 3]
 _BOTTOM_TAPER = 0.78
+_NOISE_MEAN = np.array([6.0, 6.0, 6.0, 0.0])
 _METAL, _DARK, _SERVO, _PAD = (226, 228, 232), (70, 74, 82), (42, 44, 50), (30, 30, 34)
 _CORNERS = np.array([[a, b, c] for a in (-1, 1) for b in (-1, 1) for c in (-1, 1)], dtype=float)  # [8, 3]
 _FACES = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
@@ -116,7 +117,7 @@ def look(seed: int) -> Look:
 def _noise() -> NDArray[np.uint8]:
     """Sensor noise with mean 6, a strip from which frames are cut at different offsets."""
     rng = np.random.default_rng(11)
-    return np.clip(np.round(rng.normal(6, 2.2, (HEIGHT + 64, WIDTH, 3))), 0, 12).astype(np.uint8)
+    return np.clip(np.round(rng.normal(_NOISE_MEAN[0], 2.2, (HEIGHT + 64, WIDTH, 3))), 0, 12).astype(np.uint8)
 
 
 class _Canvas:
@@ -280,7 +281,7 @@ def render(scene: Scene, camera: str, out: Image) -> None:
         parts.append((float(np.linalg.norm(middle - view.eye)), kind, what))
 
     for cup in scene.cups:
-        add(cup.position + (0.0, 0.0, CUP_HEIGHT_M / 2), 0, cup)
+        add(cup.position + np.array([0.0, 0.0, CUP_HEIGHT_M / 2]), 0, cup)
     for sign in (-1, 1):
         add(_finger_centre(pose, scene.q, sign) - 0.02 * pose.approach, 1, sign)
     if camera == "base":
@@ -305,11 +306,11 @@ def render(scene: Scene, camera: str, out: Image) -> None:
             radial = np.cross(pose.tangent, (0.0, 0.0, 1.0))
             foot = np.zeros(3)
             canvas.bar(foot, np.array([0.0, 0.0, 0.05]), pose.tangent, 0.11, 0.11, _DARK)
-            canvas.bar(np.array([0.0, 0.0, 0.05]), pose.shoulder + (0.0, 0.0, 0.02) - 0.02 * radial,
+            canvas.bar(np.array([0.0, 0.0, 0.05]), pose.shoulder + np.array([0.0, 0.0, 0.02]) - 0.02 * radial,
                        pose.tangent, 0.055, 0.055, _SERVO)  # fmt: skip
     start = (scene.time_ms // 33 * 17 + scene.seed) % 64
     cv2.add(out, _noise()[start : start + HEIGHT], dst=out)
-    cv2.subtract(out, (6.0, 6.0, 6.0, 0.0), dst=out)
+    cv2.subtract(out, _NOISE_MEAN, dst=out)
 
 
 @lru_cache(maxsize=8)

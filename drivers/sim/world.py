@@ -159,7 +159,7 @@ class World:
         u = (math.cos(heading), math.sin(heading))
         came_from, self._bottom_m = self._bottom_m, bottom
         if self.gripped is not None:
-            self._carry(x, y, height, half_gap, heading)
+            self._carry(x, y, height, heading)
         if bottom < CUP_HEIGHT_M:
             for index, cup in enumerate(self.cups):
                 if index != self.gripped and not cup.fallen:
@@ -205,7 +205,7 @@ class World:
         self._grip_offset = (along, across, float(cup.position[2] - tip[2]))
         self._grip_rad = float(self.servos.link_rad[5])
 
-    def _carry(self, x: float, y: float, height: float, half_gap: float, heading: float) -> None:
+    def _carry(self, x: float, y: float, height: float, heading: float) -> None:
         """Move the gripped cup with the fingers; stop the fingers on it; let it go when they have opened."""
         assert self.gripped is not None
         cup, servos = self.cups[self.gripped], self.servos

@@ -41,8 +41,8 @@ def test_cups_show_their_colours_where_they_stand(seed: int) -> None:
     world.servos.place(np.array([-1.5 if seed % 2 else 1.5, -0.8, 1.9, 1.4, 0.0, 0.5]))  # out of the picture
     image = picture(world, "base").astype(float)
     for cup in world.cups:
-        (pixel,), _ = BASE.project((cup.position + (0.02, 0.0, CUP_HEIGHT_M * 0.4))[None])
-        x, y = (int(round(p)) for p in pixel)
+        (pixel,), _ = BASE.project((cup.position + np.array([0.02, 0.0, CUP_HEIGHT_M * 0.4]))[None])
+        x, y = (round(float(p)) for p in pixel)
         seen = image[y - 2 : y + 3, x - 2 : x + 3].mean(axis=(0, 1))
         nearest = min(CUP_RGB, key=lambda name: _angle(seen, np.array(CUP_RGB[name], float)))
         assert nearest == cup.colour
@@ -55,8 +55,8 @@ def _angle(a: np.ndarray, b: np.ndarray) -> float:
 def test_the_wrist_camera_sees_what_is_between_the_fingers() -> None:
     world = World(2)
     cup = world.cups[0]
-    q = np.append(arm.top_down(cup.position + (0, 0, 0.10)), 1.0)
+    q = np.append(arm.top_down(cup.position + np.array([0, 0, 0.10])), 1.0)
     world.servos.place(q)
-    (pixel,), _ = wrist_view(arm.forward(q)).project((cup.position + (0, 0, CUP_HEIGHT_M * 0.8))[None])
+    (pixel,), _ = wrist_view(arm.forward(q)).project((cup.position + np.array([0, 0, CUP_HEIGHT_M * 0.8]))[None])
     assert 100 < pixel[0] < 540
     assert 50 < pixel[1] < 430

@@ -23,9 +23,9 @@ def one_cup(*more: Cup) -> World:
 
 def put(world: World, offset: tuple[float, float], height: float, gripper: float) -> None:
     """The grip point beside the cup: `offset` along the fingers and across them, m."""
-    q = np.append(arm.top_down(AT + (0, 0, height)), gripper)
+    q = np.append(arm.top_down(AT + np.array([0, 0, height])), gripper)
     pose = arm.forward(q)
-    tip = AT + (0, 0, height) + offset[0] * pose.finger + offset[1] * pose.side
+    tip = AT + np.array([0, 0, height]) + offset[0] * pose.finger + offset[1] * pose.side
     q[:5] = arm.top_down(tip)
     world.servos.place(q)
     world.torque_on[:] = True
