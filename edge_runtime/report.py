@@ -45,6 +45,7 @@ def summary(record: RunRecord, floor: Floor | None = None) -> dict[str, Any]:
             for e in record.events
         ],
         "task": {"episodes": record.episodes, "successes": record.successes},
+        "faults": {"holds": sum(e.name == "HOLD" for e in record.events), "safe_s": _safe_while_running(record)},
         "tracking_mrad": _tracking(record),
         "counters": dict(record.counters),
         "machine": record.machine,
@@ -92,19 +93,26 @@ def tracking(setpoint_rad: NDArray[np.float64], measured_rad: NDArray[np.float64
     }
 
 
+def _safe_while_running(record: RunRecord) -> float:
+    """Seconds in SAFE while the loop ran: every armed run ends in SAFE, a good one only after its last tick."""
+    after = (record.ended_ns - int(record.t_ns[-1])) / 1e9 if record.t_ns.size else 0.0
+    return round(max(0.0, record.state_seconds.get("SAFE", 0.0) - after - 1.0 / record.rate_hz), 3)
+
+
 def verdict(report: dict[str, Any]) -> tuple[Level, str]:
-    """One sentence on a run. Good: no slot missed and never SAFE. Bad: SAFE, nothing ran, or over 0.1 % missed."""
-    control, task = report["control"], report["task"]
+    """One sentence on a run. Good: no slot missed, no fault. Bad: a fault, nothing ran, or over 0.1 % missed."""
+    control, task, faults = report["control"], report["task"], report["faults"]
     ticks, missed = control["ticks"], control["missed"]
-    share = missed / (ticks + missed) if ticks else 1.0
-    safe_s = report["states"].get("SAFE", 0.0)
-    level: Level = "bad" if safe_s > 0 or share > 1e-3 else "warn" if missed else "good"
     if not ticks:
         return "bad", "The control loop never ran"
+    share = missed / (ticks + missed)
+    faulty = faults["safe_s"] > 0 or faults["holds"] > 0
     parts = ["Every tick on time" if not missed else f"{missed} of {ticks + missed} slots missed ({share:.2%})"]
     parts.append(f"{ticks} ticks at {control['rate_hz']:g} Hz")
     if task["episodes"]:
         parts.append(f"{task['successes']} of {task['episodes']} tasks done")
-    if safe_s > 0:
-        parts.append(f"SAFE for {safe_s:.1f} s")
-    return level, ", ".join(parts)
+    if faults["holds"]:
+        parts.append(f"{faults['holds']} faults led to HOLD" if faults["holds"] > 1 else "a fault led to HOLD")
+    if faults["safe_s"] > 0:
+        parts.append(f"SAFE for {faults['safe_s']:.1f} s")
+    return "bad" if faulty or share > 1e-3 else "warn" if missed else "good", ", ".join(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from html import escape
 from importlib import resources
@@ -115,7 +116,8 @@ def _joints(record: RunRecord, report: dict[str, Any]) -> str:
         told = f"off by {number(error['rms'])} mrad rms, {number(error['max'])} at most"
         plots.append(f"<div><h3>{escape(name)}<span>{told}</span></h3>{report_plots.joint_plot(record, joint)}</div>")
     return (
-        '<h2>Joints</h2><p><span class="key set"></span>setpoint &ensp;<span class="key"></span>measured, degrees; how far apart while moving</p>'
+        '<h2>Joints</h2><p><span class="key set"></span>setpoint &ensp;<span class="key"></span>measured, degrees; '
+        "how far apart while moving</p>"
         f'<div class="joints">{"".join(plots)}</div>'
     )
 
@@ -124,12 +126,14 @@ def _events(report: dict[str, Any]) -> str:
     events = report["events"]
     if not events:
         return "<h2>Events</h2><p>None.</p>"
-    which = f"The last {EVENTS} of {len(events)}." if len(events) > EVENTS else f"{len(events)}, in order."
+    named = ", ".join(f"{n} × {name}" for name, n in Counter(event["name"] for event in events).most_common())
+    which = f"{named}." + (f" The last {EVENTS} of {len(events)}:" if len(events) > EVENTS else "")
     body = "".join(
-        f"<tr><td>{event['t_s']:.3f} s</td><td>{escape(event['name'])}</td><td>{escape(event['cause'])}</td></tr>"
+        f"<tr><td>{event['t_s']:.3f} s</td><td>{escape(event['name'])}</td>"
+        f'<td title="{escape(event["cause"])}">{escape(event["cause"])}</td></tr>'
         for event in events[-EVENTS:]
     )
-    return f'<h2>Events</h2><p>{which}</p><table class="words three"><tbody>{body}</tbody></table>'
+    return f'<h2>Events</h2><p>{escape(which)}</p><table class="words three"><tbody>{body}</tbody></table>'
 
 
 def _two_columns(title: str, values: dict[str, Any], empty: str) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.floor import Floor
 from edge_runtime.record import RunRecord
-from edge_runtime.report_svg import Floats, Panel, nice_ticks, svg
+from edge_runtime.report_svg import Floats, Panel, nice_ticks, svg, with_gaps
 
 WIDTH = 1104.0
 LEFT, RIGHT = 66.0, 8.0
@@ -38,7 +38,7 @@ def strip_chart(record: RunRecord) -> str:
     _state_bars(states, record, t)
     _lane_title(age, "Sensor to motor", "age of the frame behind each setpoint when it was on the wire, ms")
     age.grid_y(3)
-    age.trace(t, age_ms, "thin")
+    age.trace(*with_gaps(t, age_ms, 1.5 / record.rate_hz), "thin")
     _lane_title(inference, "Inference", "each dot one action chunk, ms")
     inference.grid_y(3)
     inference.dots(inference_t[shown], inference_ms, "")
@@ -47,19 +47,13 @@ def strip_chart(record: RunRecord) -> str:
         late.line(LEFT, late.py(power), WIDTH - RIGHT, late.py(power), "grid")
         if power % 2 == 0 or power == late.y[1]:
             late.text(LEFT - 7, late.py(power) + 3.5, _micro(10.0**power), "tick", "end")
-    late.trace(t, np.log10(np.maximum(record.lateness_ns / 1e3, 1.0)), "thin")
+    late_log = np.log10(np.maximum(record.lateness_ns / 1e3, 1.0))
+    late.trace(*with_gaps(t, late_log, 1.5 / record.rate_hz), "thin")
     for at in _skipped(record, t).tolist():
         late.line(late.px(at), late.top, late.px(at), late.top + late.height, "miss")
     late.axis_x(nice_ticks(*span, 10), lambda value: f"{value:g} s")
     bottom = late.top + late.height
-    for event in record.events:
-        at = (event.t_ns - record.started_ns) / 1e9
-        if span[0] <= at <= span[1]:
-            x = states.px(at)
-            states.line(x, states.top, x, bottom, "event")
-            told = escape(f"{at:.3f} s  {event.name}: {event.cause}")
-            head = f"M{x - 4:.1f} {states.top - 8:.1f}h8l-4 6z"
-            states.add(f'<path class="event-head" d="{head}"><title>{told}</title></path>')
+    _events(states, record, bottom)
     return svg(
         WIDTH, bottom + 24, "states, sensor age, inference time and lateness over time", states, age, inference, late
     )
@@ -92,6 +86,20 @@ def _state_bars(panel: Panel, record: RunRecord, t: Floats) -> None:
         )
         if x1 - x0 > 9 * len(name) + 8:
             panel.text((x0 + x1) / 2, panel.top + 16, name, "inside", "middle")
+
+
+def _events(panel: Panel, record: RunRecord, bottom: float) -> None:
+    """A mark above the states for each event; a change of state has a line through every lane."""
+    for event in record.events:
+        at = (event.t_ns - record.started_ns) / 1e9
+        if not panel.x[0] <= at <= panel.x[1]:
+            continue
+        x, change = panel.px(at), event.name.partition(" ")[0] in record.state_names
+        if change:
+            panel.line(x, panel.top, x, bottom, "event")
+        head = f"M{x - 4:.1f} {panel.top - 8:.1f}h8l-4 6z" if change else f"M{x:.1f} {panel.top - 9:.1f}v7"
+        told = escape(f"{at:.3f} s  {event.name}: {event.cause}")
+        panel.add(f'<path class="{"event-head" if change else "event-mark"}" d="{head}"><title>{told}</title></path>')
 
 
 def _skipped(record: RunRecord, t: Floats) -> Floats:

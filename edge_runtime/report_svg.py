@@ -50,6 +50,12 @@ def envelope(x: Floats, y: Floats, columns: int) -> tuple[Floats, Floats]:
     return np.repeat(x[starts], 2), np.stack([lows, highs], axis=1).ravel()
 
 
+def with_gaps(x: Floats, y: Floats, longest: float) -> tuple[Floats, Floats]:
+    """The trace x, y [N] with a gap, as NaN, wherever two values stand further apart than `longest`."""
+    after = np.flatnonzero(np.diff(x) > longest) + 1
+    return np.insert(x, after, x[after]), np.insert(y, after, np.nan)
+
+
 @dataclass
 class Panel:
     """One plot area: a box on the canvas, a range for each axis, and the marks drawn so far."""
@@ -98,7 +104,7 @@ class Panel:
             self.text(self.px(tick), bottom + 16, words(tick), "tick", "middle")
 
     def trace(self, x: Floats, y: Floats, kind: str, columns: int = COLUMNS) -> None:
-        """A line through x, y [N], broken where y is not finite."""
+        """A line through x, y [N], broken where y is not finite; a value between two gaps is a dot."""
         xs, ys = envelope(x, y, columns)
         low, high = self.y
         ys = np.clip(ys, low, high)
@@ -108,7 +114,7 @@ class Panel:
         command = "M"
         for across, along, seen in zip(left.tolist(), down.tolist(), np.isfinite(ys).tolist(), strict=True):
             if seen:
-                parts.append(f"{command}{across:.1f} {along:.1f}")
+                parts.append(f"{command}{across:.1f} {along:.1f}" + ("h0" if command == "M" else ""))
             command = "L" if seen else "M"
         if parts:
             self.add(f'<path class="trace {kind}" d="{"".join(parts)}"/>')

@@ -9,6 +9,7 @@ from edge_runtime.report import PERCENTILES, verdict
 
 _HEADS = {"p50": "p50", "p99": "p99", "p99_9": "p99.9", "max": "max"}
 _EVENTS = 20
+NARROW_SPACE = "\u202f"
 
 
 def text(report: dict[str, Any]) -> str:
@@ -44,11 +45,11 @@ def rows(report: dict[str, Any]) -> Iterator[tuple[str, dict[str, float | None]]
 
 
 def number(value: float | None) -> str:
-    """Three significant digits without an exponent; a dash for what was not measured."""
+    """About three digits, thousands apart, no exponent; a dash for what was not measured."""
     if value is None:
         return "–"
     if abs(value) >= 100:
-        return f"{value:.0f}"
+        return f"{value:,.0f}".replace(",", NARROW_SPACE)
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 

@@ -28,9 +28,10 @@ def bench(
     """Measure the loop on the simulated robot beside cyclictest."""
     if not sim:
         raise click.UsageError("a bench moves the robot by itself: say --sim for the simulated one")
-    from edge_runtime import bench, report_text
+    from edge_runtime import report_text
+    from edge_runtime.bench import bench_sim
 
-    found = bench.bench_sim(rate, seconds, bundle, report, lambda words: click.echo(words, err=True))
+    found = bench_sim(rate, seconds, bundle, report, lambda words: click.echo(words, err=True))
     emit(found, report_text.text(found), json_file)
 
 

@@ -42,9 +42,9 @@ def config(check: str | None, schema: bool, json_file: str | None) -> None:
 @robot_argument
 def safe_stop(robot: str) -> int:
     """Bring every motor to its declared safe action."""
-    from edge_runtime import safe_stop
+    from edge_runtime.safe_stop import main
 
-    return safe_stop.main([robot])
+    return main([robot])
 
 
 COMMANDS: tuple[click.Command, ...] = (config, safe_stop)

@@ -59,4 +59,76 @@ def sim(folder: Path, seed: int) -> int:
     return code
 
 
-COMMANDS: tuple[click.Command, ...] = (run, sim)
+@click.command("replay-frames")
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("--bundle", type=click.Path(path_type=Path), required=True, help="Policy bundle.")
+@click.option(
+    "--map", "mapped", metavar="CAMERA=FIELD", multiple=True, help="Field of the dataset for a camera of the policy."
+)
+@click.option("--episodes", metavar="LIST", default="all", show_default=True, help='Which, such as "0,3,4".')
+@click.option(
+    "--rate", type=click.FloatRange(0, 1000, min_open=True), help="Steps a second, where the dataset does not say."
+)
+@click.option(
+    "--report",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Write report.json, report.html and commands.npz there.",
+)
+@json_option
+def replay_frames(
+    dataset: Path,
+    bundle: Path,
+    mapped: tuple[str, ...],
+    episodes: str,
+    rate: float | None,
+    report: Path | None,
+    json_file: str | None,
+) -> None:
+    """Play recorded robot footage to a policy through the real loop, onto a bus without motors.
+
+    DATASET is a folder of RLDS episodes (Open X-Embodiment). Commands are recorded; nothing moves.
+    """
+    from edge_runtime import plugins
+
+    cameras, wanted = dict(_mapping(one) for one in mapped), _numbers(episodes)
+    footage = plugins.load("calibration.datasets", "rlds").Reader(dataset)
+    from edge_runtime import replay, report_files, report_text
+    from edge_runtime.report import summary
+
+    played = replay.replay_frames(
+        footage,
+        bundle,
+        cameras=cameras,
+        episodes=wanted,
+        rate_hz=rate,
+        say=lambda words: click.echo(words, err=True),
+    )
+    if report is None:
+        found = {**summary(played.record), **played.summary()}
+    else:
+        written = report_files.write(played.record, report, more=played.summary())
+        found, commands = written.report, report / "commands.npz"
+        played.save_commands(commands)
+        click.echo(f"{written.json_file}\n{written.html_file}\n{commands}", err=True)
+    emit(found, f"{report_text.text(found)}\n{played.text()}", json_file)
+
+
+def _mapping(text: str) -> tuple[str, str]:
+    camera, equals, field = text.partition("=")
+    if not (camera and equals and field):
+        raise click.BadParameter(f'"{text}" is not CAMERA=FIELD, such as base=image_0', param_hint="--map")
+    return camera, field
+
+
+def _numbers(text: str) -> tuple[int, ...] | None:
+    """Episode numbers; None for all."""
+    if text == "all":
+        return None
+    numbers = text.split(",")
+    if not all(number.isdecimal() for number in numbers):
+        raise click.BadParameter(f'"{text}" is neither "all" nor numbers such as 0,3,4', param_hint="--episodes")
+    return tuple(int(number) for number in numbers)
+
+
+COMMANDS: tuple[click.Command, ...] = (run, replay_frames, sim)

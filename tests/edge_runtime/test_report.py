@@ -12,7 +12,7 @@ import pytest
 
 from edge_runtime import report, report_files, report_html, report_text
 from edge_runtime.floor import Floor
-from edge_runtime.report_svg import envelope, nice_ticks
+from edge_runtime.report_svg import Panel, envelope, nice_ticks, with_gaps
 from tests.edge_runtime.sample_record import JOINTS, empty_record, record
 
 FLOOR = Floor(np.array([0] * 20 + [100] * 40), beyond=2, max_us=25_000)
@@ -73,19 +73,29 @@ def test_tracking_is_in_milliradians() -> None:
 
 
 @pytest.mark.parametrize(
-    ("missed", "safe_s", "level", "begins"),
+    ("missed", "faults", "level", "says"),
     [
-        (0, 0.0, "good", "Every tick on time, 2000 ticks at 100 Hz, 3 of 3 tasks done"),
-        (1, 0.0, "warn", "1 of 2000 slots missed (0.05%)"),
-        (20, 0.0, "bad", "20 of 2000 slots missed (1.00%)"),
-        (0, 2.5, "bad", "Every tick on time, 2000 ticks at 100 Hz, 3 of 3 tasks done, SAFE for 2.5 s"),
+        (0, {}, "good", "Every tick on time, 2000 ticks at 100 Hz, 3 of 3 tasks done"),
+        (1, {}, "warn", "1 of 2000 slots missed (0.05%), 1999 ticks at 100 Hz, 3 of 3 tasks done"),
+        (20, {}, "bad", "20 of 2000 slots missed (1.00%), 1980 ticks at 100 Hz, 3 of 3 tasks done"),
+        (0, {"safe_s": 2.5}, "bad", "Every tick on time, 2000 ticks at 100 Hz, 3 of 3 tasks done, SAFE for 2.5 s"),
+        (0, {"holds": 1}, "bad", "Every tick on time, 2000 ticks at 100 Hz, 3 of 3 tasks done, a fault led to HOLD"),
     ],
 )
-def test_the_verdict(missed: int, safe_s: float, level: str, begins: str) -> None:
+def test_the_verdict(missed: int, faults: dict[str, float], level: str, says: str) -> None:
     found = report.summary(record(skip=missed))
-    found["states"]["SAFE"] = safe_s
-    assert report.verdict(found)[0] == level
-    assert report.verdict(found)[1].startswith(begins)
+    found["faults"] |= faults
+    assert report.verdict(found) == (level, says)
+
+
+def test_safe_counts_only_while_the_loop_ran() -> None:
+    """Every armed run ends in SAFE: that is no fault. One that was SAFE while it ticked is."""
+    run = record(skip=0)
+    run.ended_ns += 700_000_000
+    run.state_seconds["SAFE"] = 0.7
+    assert report.summary(run)["faults"] == {"holds": 0, "safe_s": 0.0}
+    run.state_seconds["SAFE"] = 3.7
+    assert report.summary(run)["faults"]["safe_s"] == pytest.approx(2.98)
 
 
 def test_a_run_without_ticks_is_not_good() -> None:
@@ -95,7 +105,8 @@ def test_a_run_without_ticks_is_not_good() -> None:
 def test_the_text_has_every_row_and_reads_when_piped() -> None:
     lines = report_text.text(report.summary(record(), FLOOR)).splitlines()
     assert lines[0].startswith("3 of 2000 slots missed")
-    assert any(re.match(r"wake-up lateness, µs +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+$", line) for line in lines)
+    figure = r" +[\d.\u202f]+"
+    assert any(re.match(rf"wake-up lateness, µs({figure}){{4}}$", line) for line in lines)
     assert any(re.match(r" +times its floor +[\d.]+ ", line) for line in lines)
     assert all("\x1b" not in line and line == line.rstrip() for line in lines)
 
@@ -162,6 +173,16 @@ def test_an_envelope_keeps_a_single_late_tick_and_gaps() -> None:
     assert np.nanmax(ys) == 7.0
     assert np.isnan(ys[(xs > 5.1) & (xs < 5.9)]).all()
     assert np.isfinite(ys[(xs < 4.9) | (xs > 6.1)]).all()
+
+
+def test_a_skipped_slot_is_a_gap_and_a_lone_value_a_dot() -> None:
+    x, y = with_gaps(np.array([0.0, 1.0, 4.0, 7.0, 8.0]), np.arange(5.0), 1.5)
+    assert np.isnan(y).tolist() == [False, False, True, False, True, False, False]
+    panel = Panel(0, 0, 80, 10, (0.0, 8.0), (0.0, 4.0))
+    panel.trace(x, y, "thin")
+    (mark,) = panel.marks
+    assert mark.count("M") == 3
+    assert "M40.0 5.0h0M" in mark
 
 
 def test_ticks_are_round_numbers() -> None:
