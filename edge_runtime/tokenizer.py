@@ -31,7 +31,7 @@ class PromptTokenizer:
     def encode(self, instruction: str) -> Prompt:
         """Tokens and mask [max_tokens] of `instruction`; `InstructionError` where it is empty or too long."""
         spec, text = self._spec, instruction.strip().replace("_", " ").replace("\n", " ")
-        if not text:
+        if not text.strip():
             raise InstructionError("the instruction is empty; say what the robot is to do")
         ids = [] if spec.bos_id is None else [spec.bos_id]
         ids += self._ids(self._before + text) + self._ids(self._after)

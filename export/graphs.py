@@ -67,7 +67,7 @@ class Letterbox(nn.Module):
 def taps(source: int, target: int) -> tuple[Tensor, Tensor]:
     """Linear interpolation along one side: indices int64 [2, target] and the weight float32 [target] of the second.
 
-    ATen `upsample_bilinear2d` with align_corners false: half-pixel centres, the border repeated, a float32 scale and one
+    ATen `upsample_bilinear2d` with align_corners false: half-pixel centres, the border repeated, float32 scale and one
     rounding to float32 (it multiplies and subtracts in one instruction). Any other rounding is up to 1e-4 off.
     """
     scale = torch.tensor(source / target, dtype=torch.float32).to(torch.float64)

@@ -76,6 +76,7 @@ def _refusals() -> tuple[type[Exception], ...]:
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     return (
+        RuntimeError,
         *(state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NoSuchFile),
         *(state.NotImplemented, state.NoModel, state.RuntimeException, state.EPFail),
     )

@@ -1,0 +1,40 @@
+"""ONNX Runtime under the backend contract."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_runtime.backends.ort import Engine
+from edge_runtime.errors import BackendError
+from tests.edge_runtime.backends.contract import FLOAT, INT64, BackendContract, node, write
+from tests.edge_runtime.memory import growth
+
+
+class TestOrt(BackendContract):
+    engine = Engine
+
+    def test_a_type_that_no_buffer_has(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "d.onnx", [node("Neg", "x", out="y")], {"x": (11, [3])}, {"y": (11, [3])})
+        self.refused(path, r"x is of type tensor\(double\), which is not supported")
+
+    def test_a_run_that_fails_is_one_line_too(self, tmp_path: Path) -> None:
+        sides = {"x": (FLOAT, [3]), "i": (INT64, [1])}
+        graph = Engine().load(
+            write(tmp_path / "g.onnx", [node("Gather", "x", "i", out="y")], sides, {"y": (FLOAT, [1])})
+        )
+        graph.inputs["i"][:] = 99
+        with pytest.raises(BackendError, match=r"g\.onnx: failed while it ran: .*out of") as caught:
+            graph.run()
+        assert "\n" not in str(caught.value)
+
+    def test_running_allocates_nothing_that_stays(self, double: Path) -> None:
+        graph = Engine().load(double)
+        assert growth(graph.run) < 500
+
+    def test_without_the_library_it_says_what_to_install(self, double: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+        with pytest.raises(BackendError, match=r"backend ort: .*pip install onnxruntime"):
+            Engine().load(double)

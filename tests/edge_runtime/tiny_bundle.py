@@ -1,0 +1,58 @@
+"""A sealed bundle without a model: enough for whatever reads bundles and runs no graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edge_runtime.bundle import (
+    CameraSpec,
+    FlowSpec,
+    Manifest,
+    Normalisation,
+    PolicySpec,
+    PromptSpec,
+    Source,
+    VectorSpec,
+    seal,
+)
+
+SPEC = PolicySpec(
+    cameras=(CameraSpec("base", 4, 6), CameraSpec("wrist", 3, 3)),
+    state=VectorSpec(("a", "b"), ("rad", "rad"), 4),
+    action=VectorSpec(("a", "b"), ("rad", "rad"), 5),
+    horizon=3,
+    dt_s=0.05,
+    control_mode="absolute",
+    flow=FlowSpec(steps=4, t_start=1.0, t_end=0.0),
+    prompt=PromptSpec("{instruction}\n", 8, 2, 0),
+    state_normalisation=Normalisation("mean_std", (1.0, 2.0), (0.5, 4.0), eps_in=1e-8),
+    action_normalisation=Normalisation("mean_std", (-1.0, 3.0), (2.0, 0.25), eps_in=1e-8),
+)
+MANIFEST = Manifest(
+    policy="flow",
+    source=Source("pi0", "lerobot", "c" * 64, "checkpoint"),
+    spec=SPEC,
+    graphs={"image": "image.onnx", "prefix": "prefix.onnx", "step": "step.onnx"},
+    constants="constants.safetensors",
+    tokenizer="tokenizer.json",
+    accuracy="accuracy.json",
+    precision={"image": "float32", "prefix": "float32", "step": "float32"},
+    parameters={"image": 0, "prefix": 1234567, "step": 89},
+    verdict="pass",
+)
+ROW = {"unit": "rad", "cosine": 1.0, "max_error": 2e-6, "mean_error": 1e-7, "scale": 3.0, "gate": 1e-4}
+ACCURACY = {"verdict": "pass", "reference": "PyTorch", "components": {"keys": ROW}, "end_to_end": ROW}
+
+
+def write(folder: Path, manifest: Manifest = MANIFEST, **spec: Any) -> Path:
+    """Write and seal a bundle whose graphs are a few bytes; `spec` replaces fields of the policy's spec."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (*manifest.graphs.values(), manifest.constants, manifest.tokenizer):
+        (folder / name).write_bytes(f"this is {name}".encode())
+    (folder / "prefix.onnx.data").write_bytes(bytes(range(256)))
+    (folder / manifest.accuracy).write_bytes(msgspec.json.encode(ACCURACY))
+    seal(folder, msgspec.structs.replace(manifest, spec=msgspec.structs.replace(manifest.spec, **spec)))
+    return folder

@@ -1,0 +1,86 @@
+"""Whole or not at all: what is there before stays until what comes after is complete."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from export.errors import ExportError
+from export.staging import staged
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_it_appears_when_it_is_complete(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "new"
+    with staged(target, "mark") as folder:
+        (folder / "mark").touch()
+        assert not target.exists()
+    assert names(target) == ["mark"]
+    assert names(tmp_path / "deep") == ["new"]
+    assert target.stat().st_mode & 0o077 == tmp_path.joinpath("deep").stat().st_mode & 0o077
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_failure_leaves_what_was_there(tmp_path: Path, error: type[BaseException]) -> None:
+    target = tmp_path / "old"
+    target.mkdir()
+    (target / "mark").write_text("old")
+    with pytest.raises(error), staged(target, "mark") as folder:
+        (folder / "mark").write_text("half of the ne")
+        raise error
+    assert (target / "mark").read_text() == "old"
+    assert names(tmp_path) == ["old"]
+
+
+def test_the_old_one_is_replaced_whole(tmp_path: Path) -> None:
+    target = tmp_path / "x"
+    target.mkdir()
+    for name in ("mark", "old"):
+        (target / name).touch()
+    with staged(target, "mark") as folder:
+        (folder / "mark").touch()
+    assert names(target) == ["mark"]
+    assert names(tmp_path) == ["x"]
+
+
+def test_the_old_one_comes_back_if_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "x"
+    target.mkdir()
+    (target / "mark").write_text("old")
+    rename = Path.rename
+
+    def refuse_new(self: Path, to: Path) -> Path:
+        if self.name == "new":
+            raise OSError(18, "somewhere else")
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", refuse_new)
+    with pytest.raises(OSError, match="somewhere else"), staged(target, "mark") as folder:
+        (folder / "mark").write_text("new")
+    assert (target / "mark").read_text() == "old"
+    assert names(tmp_path) == ["x"]
+
+
+def test_an_empty_directory_may_be_filled_and_nothing_else_of_somebodys(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").touch()
+    with staged(tmp_path / "empty", "mark"):
+        pass
+    for taken in ("file", "full"):
+        with pytest.raises(ExportError, match="exists and has no mark"), staged(tmp_path / taken, "mark"):
+            pytest.fail("the block must not run")
+    assert names(tmp_path / "full") == ["thesis.txt"]
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ExportError, match="cannot be written"), staged(tmp_path / "file" / "x", "mark"):
+        pytest.fail("the block must not run")
