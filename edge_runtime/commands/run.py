@@ -85,9 +85,10 @@ def replay_frames(
     report: Path | None,
     json_file: str | None,
 ) -> None:
-    """Play recorded robot footage to a policy through the real loop, onto a bus without motors.
+    """Play recorded robot footage to a policy.
 
-    DATASET is a folder of RLDS episodes (Open X-Embodiment). Commands are recorded; nothing moves.
+    DATASET is a folder of RLDS episodes (Open X-Embodiment). Its frames go through the real loop, onto a bus without
+    motors. Commands are recorded; nothing moves.
     """
     from edge_runtime import plugins
 

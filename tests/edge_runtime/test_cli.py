@@ -6,13 +6,17 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
 from edge_runtime import cli
 from edge_runtime.commands import talk
+from edge_runtime.control_socket import ControlSocket, refusal
 from tests.robot_toml import NAMES, ROBOT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,6 +76,11 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str
         (["run", "nowhere.toml"], "nowhere.toml: cannot be read: No such file or directory"),
         (["status", "--robot", "nowhere.toml"], "nowhere.toml: cannot be read: No such file or directory"),
         (["inspect", "nowhere"], "nowhere: no such bundle"),
+        (["replay-frames", "nowhere", "--bundle", "b", "--map", "base"], "replay-frames: invalid value for --map"),
+        (
+            ["replay-frames", "nowhere", "b", "--format", "rlsd"],
+            'calibration.datasets: there is no "rlsd", did you mean',
+        ),
         (["export", "nowhere"], "export: missing option '-o' / '--out'"),
     ],
 )
@@ -89,6 +98,67 @@ def test_what_a_user_gets_wrong_is_one_line(
 def test_nothing_listens_is_one_line(capsys: pytest.CaptureFixture[str], robot_toml: Path) -> None:
     line = one_line(capsys, "status")
     assert "control.sock" in line
+
+
+@pytest.fixture
+def robot_on_the_phone(robot_toml: Path) -> Iterator[list[dict[str, Any]]]:
+    """Something that listens at the control socket and takes every command but one; yields what it heard."""
+    heard: list[dict[str, Any]] = []
+
+    def answer(request: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+        heard.append(request)
+        if request["cmd"] == "resume":
+            return lambda: refusal("cannot resume in READY: allowed now: task, stop, disarm")
+        return lambda: {"ok": True, "state": "READY", "missed": 0, "age_ms": {"frame base": 12.5, "chunk": None}}
+
+    control = ControlSocket(robot_toml.parent / "control.sock", 0o600)
+    over = threading.Event()
+
+    def serve() -> None:
+        while not over.is_set():
+            control.serve(answer, 0.02)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield heard
+    over.set()
+    thread.join()
+    control.close()
+
+
+@pytest.mark.parametrize(
+    ("argv", "request_"),
+    [
+        (["task", "pick up the red cup"], {"cmd": "task", "instruction": "pick up the red cup"}),
+        *(([word], {"cmd": word}) for word in ("stop", "arm", "disarm", "reset", "done", "status")),
+    ],
+)
+def test_a_command_reaches_the_robot(
+    capsys: pytest.CaptureFixture[str],
+    robot_on_the_phone: list[dict[str, Any]],
+    argv: list[str],
+    request_: dict[str, Any],
+) -> None:
+    assert cli.main(argv) == 0
+    assert robot_on_the_phone == [request_]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(maxsplit=1) for line in lines] == [
+        ["state", "READY"],
+        ["missed", "0"],
+        ["age_ms", "frame base 12.5, chunk –"],
+    ]
+
+
+def test_a_refusal_is_one_line(capsys: pytest.CaptureFixture[str], robot_on_the_phone: list[dict[str, Any]]) -> None:
+    assert one_line(capsys, "resume") == "cannot resume in READY: allowed now: task, stop, disarm"
+
+
+def test_status_for_programs_by_the_sockets_own_path(
+    capsys: pytest.CaptureFixture[str], robot_on_the_phone: list[dict[str, Any]], robot_toml: Path
+) -> None:
+    robot_toml.unlink()
+    assert cli.main(["status", "--socket", "control.sock", "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["age_ms"] == {"frame base": 12.5, "chunk": None}
 
 
 def test_config_check_says_what_it_found(capsys: pytest.CaptureFixture[str], robot_toml: Path) -> None:
