@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -40,6 +40,9 @@ LONGEST_KEPT_S = 3600.0
 
 _log = logging.getLogger("edge_runtime")
 
+Companion = Callable[[Session, threading.Event], None]
+"""Something that goes on beside the loop, on a thread of its own; the event is set when the loop has ended."""
+
 
 def run_robot(
     robot: Robot,
@@ -48,11 +51,13 @@ def run_robot(
     policy: Policy | None = None,
     cameras: Sequence[Camera] | None = None,
     buses: Sequence[MotorBus] | None = None,
+    beside: Companion | None = None,
 ) -> RunRecord:
     """Run `robot` until SIGINT, SIGTERM or `seconds`, on the main thread. It starts DISARMED without `autostart`.
 
-    Devices and policy are those that `robot` names, unless they are given. Raises `EdgeError` and `DriverError`, one
-    line each and before anything moves, for whatever does not fit or does not answer.
+    Devices and policy are those that `robot` names, unless they are given. With `beside` the run also ends when that
+    returns, and what it raises is raised here. Raises `EdgeError` and `DriverError`, one line each and before anything
+    moves, for whatever does not fit or does not answer.
     """
     with ExitStack() as parts:
         control = ControlSocket(Path(robot.control.socket), int(robot.control.socket_mode, 8))
@@ -77,6 +82,7 @@ def run_robot(
         parts.callback(housekeeping.stop)
         housekeeping.start()
         started_ns = session.clock.now_ns()
+        parts.enter_context(_companion(beside, session))
         with _signals(loop), realtime.obtain(robot.control.priority, robot.control.cpu) as settings, stuck:
             _log.info("%s", settings)
             loop.run(seconds)
@@ -141,6 +147,33 @@ def _wait_for_frames(cameras: Sequence[CameraThread]) -> None:
             if time.monotonic() > end_s:
                 raise DriverError(f"camera {camera.name}: no frame within {FIRST_FRAME_S:g} s: is it in use elsewhere?")
             time.sleep(0.01)
+
+
+@contextmanager
+def _companion(work: Companion | None, session: Session) -> Iterator[None]:
+    """Run `work` on a thread of its own from now until it returns or the loop has ended, whichever is first."""
+    if work is None:
+        yield
+        return
+    over, failures = threading.Event(), list[Exception]()
+
+    def run() -> None:
+        try:
+            work(session, over)
+        except Exception as error:  # noqa: BLE001  raised again in the thread that waits for it
+            failures.append(error)
+        finally:
+            session.loop.close("nothing left to do")
+
+    thread = threading.Thread(target=run, name="companion", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    if failures:
+        raise failures[0]
 
 
 @contextmanager

@@ -10,6 +10,7 @@ that.
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -35,21 +36,25 @@ class Device(Camera):
     def __init__(self, settings: CameraSettings) -> None:
         super().__init__(settings)
         self._period_ns = round(1e9 / settings.fps)
-        self._tape: _Tape | None = None
+        self._tape = _NOTHING
+        self._played = threading.Event()
         self._open = False
         self._frame_id = -1
         self._last_ns: int | None = None
         """When the last frame was captured."""
+        self._shown = _NOTHING
+        """What it was on."""
 
     def play(self, pictures: Pictures, start_ns: int, loop: bool = False) -> None:
         """Show `pictures` from `start_ns` (CLOCK_MONOTONIC) on; until then the first of them, at the same rate."""
         self._tape = _Tape(pictures, start_ns, loop)
+        self._played.set()
 
     def open(self) -> None:
         path, _, suffix = self.settings.device.partition("?")
         if suffix not in ("", "loop"):
             raise self._refused(f'"?{suffix}" is unknown, only "?loop" can stand there')
-        if path != "play" and self._tape is None:
+        if path != "play" and self._tape is _NOTHING:
             pictures: Pictures = _Folder(Path(path)) if Path(path).is_dir() else self._stack(path)
             if len(pictures) == 0:
                 raise self._refused("no pictures there")
@@ -60,22 +65,32 @@ class Device(Camera):
     def read_into(self, frame: Frame, timeout_s: float) -> Stamp:
         if not self._open:
             raise self._refused("not open")
-        tape, now_ns = self._tape, time.monotonic_ns()
-        if tape is None:
-            raise self._silence(timeout_s, "no pictures to play yet")
-        due = (now_ns - tape.start_ns) // self._period_ns
-        following = due if self._last_ns is None else (self._last_ns - tape.start_ns) // self._period_ns + 1
-        index = max(due, following)
-        if index >= len(tape.pictures) and not tape.loop:
-            raise self._silence(timeout_s, f"no frame after the last of {len(tape.pictures)} pictures")
-        capture_ns = tape.start_ns + index * self._period_ns
-        if capture_ns - now_ns > timeout_s * 1e9:
-            raise self._silence(timeout_s, f"no frame within {timeout_s * 1e3:.0f} ms")
-        time.sleep(max(capture_ns - now_ns, 0) / 1e9)
+        end_ns = time.monotonic_ns() + int(timeout_s * 1e9)
+        while True:
+            self._played.clear()
+            tape, now_ns = self._tape, time.monotonic_ns()
+            following = self._following(tape, now_ns)
+            index = max(following, (now_ns - tape.start_ns) // self._period_ns)
+            over = index >= len(tape.pictures) and not tape.loop
+            capture_ns = tape.start_ns + index * self._period_ns
+            if not over and capture_ns <= now_ns:
+                break
+            if now_ns >= end_ns:
+                what = (
+                    f"after the last of {len(tape.pictures)} pictures" if over else f"within {timeout_s * 1e3:.0f} ms"
+                )
+                raise Timeout(f"camera {self.settings.name}: {self.settings.device}: no frame {what}")
+            self._played.wait(((end_ns if over else min(capture_ns, end_ns)) - now_ns) / 1e9)
         np.copyto(frame, self._checked(tape.pictures, max(index, 0) % len(tape.pictures)))
-        self._frame_id += 1 + index - following  # pictures that nobody came for count
-        self._last_ns = capture_ns
+        self._frame_id += 1 + (index - following if tape is self._shown else 0)  # pictures that nobody came for count
+        self._last_ns, self._shown = capture_ns, tape
         return Stamp(self._frame_id, capture_ns, "device")
+
+    def _following(self, tape: _Tape, now_ns: int) -> int:
+        """Index of the picture behind the last one that was shown, whatever tape that was on."""
+        if self._last_ns is None:
+            return (now_ns - tape.start_ns) // self._period_ns
+        return (self._last_ns - tape.start_ns) // self._period_ns + 1
 
     def close(self) -> None:
         self._open = False
@@ -100,10 +115,6 @@ class Device(Camera):
             raise self._refused("not one array of uint8 [T, height, width, 3]")
         return stack
 
-    def _silence(self, timeout_s: float, what: str) -> DriverError:
-        time.sleep(timeout_s)
-        return Timeout(f"camera {self.settings.name}: {self.settings.device}: {what}")
-
     def _refused(self, what: str) -> DriverError:
         return Disconnected(f"camera {self.settings.name}: {self.settings.device}: {what}")
 
@@ -114,6 +125,9 @@ class _Tape(NamedTuple):
     pictures: Pictures
     start_ns: int
     loop: bool
+
+
+_NOTHING = _Tape([], 0, False)
 
 
 class _Folder:

@@ -1,4 +1,4 @@
-"""A stand-in for the `time` module inside a driver: it passes only when somebody sleeps."""
+"""A stand-in for the modules `time` and `threading` inside a driver: time passes only when somebody waits."""
 
 from __future__ import annotations
 
@@ -16,3 +16,14 @@ class FakeTime:
     def sleep(cls, seconds: float) -> None:
         assert seconds >= 0
         cls.now_ns += round(seconds * 1e9)
+
+    class Event:
+        """Nobody else is there to set it."""
+
+        def set(self) -> None: ...
+
+        def clear(self) -> None: ...
+
+        def wait(self, seconds: float) -> bool:
+            FakeTime.sleep(seconds)
+            return False

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.usefixtures("fake_time")
 def fake_time(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeTime.now_ns = 5_000_000_000
     monkeypatch.setattr("drivers.cameras.images.time", FakeTime)
+    monkeypatch.setattr("drivers.cameras.images.threading", FakeTime)
 
 
 def camera(device: object, width: int = 8, height: int = 6, fps: float = 100.0) -> Device:
@@ -101,7 +102,7 @@ def test_a_late_reader_gets_the_newest(stack: Frame, frame: Frame) -> None:
 def test_until_its_start_it_shows_the_first(stack: Frame, frame: Frame) -> None:
     eye = camera("play")
     eye.open()
-    with pytest.raises(Timeout, match="no pictures to play yet"):
+    with pytest.raises(Timeout, match="after the last of 0 pictures"):
         eye.read_into(frame, 0.01)
     start_ns = FakeTime.now_ns + 25_000_000
     eye.play(stack, start_ns)
@@ -121,6 +122,22 @@ def test_other_pictures_go_on_where_the_last_ones_were(stack: Frame, frame: Fram
     assert [(s.capture_ns - began_ns) / PERIOD_NS for s in stamps] == [0, 1, 2, 3, 4]
     assert [s.frame_id for s in stamps] == [0, 1, 2, 3, 4]
     assert frame[1, 1, 0] == 30, "the third: the first was on show until then"
+
+
+def test_who_waits_sees_what_is_played_meanwhile(stack: Frame, frame: Frame, monkeypatch: pytest.MonkeyPatch) -> None:
+    eye = camera("play")
+    eye.open()
+    waits = []
+
+    def meanwhile(seconds: float) -> None:
+        waits.append(seconds)
+        FakeTime.sleep(0.002)
+        eye.play(stack, FakeTime.now_ns)
+
+    monkeypatch.setattr(FakeTime.Event, "wait", lambda _, seconds: meanwhile(seconds))
+    assert eye.read_into(frame, 5.0).capture_ns == FakeTime.now_ns
+    assert waits == [5.0]
+    assert frame[1, 1, 0] == 10
 
 
 def test_a_frame_later_than_the_timeout(stack: Frame, frame: Frame) -> None:

@@ -1,0 +1,79 @@
+"""A robot that is not there, for a policy that has something to look at: stored pictures and a null bus."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edge_runtime import config
+from edge_runtime.bundle import Normalisation, PolicySpec
+from edge_runtime.footage import Take
+from edge_runtime.limits import Floats
+
+RATE_HZ = 100.0
+LATE_FRAMES = 2.5
+"""A frame is late after so many periods of the footage, where that is more than a robot's usual limit."""
+LATE_CHUNKS = 3.5
+"""The same for the frame behind the running chunk."""
+STUCK_MS = 10_000.0
+"""Nothing can be broken: a machine that is busy with something else is no reason to end."""
+_SIGMAS = 4.0
+"""How far from its mean a normalised action may be."""
+
+
+def describe(spec: PolicySpec, takes: Sequence[Take], rate_hz: float, bundle: Path, socket: Path) -> config.Robot:
+    """A robot that the policy fits and that holds nothing back.
+
+    Joint ranges span the footage's states and actions and what the policy itself may ask for, with as much room again;
+    velocity, acceleration and jerk let a joint cross its range in one control tick.
+    """
+    period_ms = 1e3 / rate_hz
+    usual = config.Deadlines()
+    return config.Robot(
+        name="replay",
+        policy=config.Policy(bundle=str(bundle)),
+        cameras=tuple(
+            config.Camera(name=c.name, kind="images", device="play", width=c.width, height=c.height, fps=rate_hz)
+            for c in spec.cameras
+        ),
+        buses=(config.Bus(name="null", kind="null", port="follow", joints=_joints(spec, takes)),),
+        control=config.Control(rate_hz=RATE_HZ, socket=str(socket)),
+        deadlines=config.Deadlines(
+            frame_age_ms=max(usual.frame_age_ms, LATE_FRAMES * period_ms),
+            chunk_age_ms=max(usual.chunk_age_ms, LATE_CHUNKS * period_ms),
+            stuck_ms=STUCK_MS,
+        ),
+        episode=config.Episode(timeout_s=86_400.0),
+    )
+
+
+def _joints(spec: PolicySpec, takes: Sequence[Take]) -> tuple[config.Joint, ...]:
+    seen = np.concatenate([rows for take in takes for rows in (take.state, take.action)] + [_asked(spec)])
+    low, high = seen.min(axis=0), seen.max(axis=0)
+    span = np.maximum(high - low, 1e-3)
+    return tuple(
+        config.Joint(
+            name=name.removesuffix(".pos"),
+            id=index,
+            model="null",
+            units="deg" if spec.action.units[index] == "deg" else "rad",
+            position=(float(low[index] - span[index]), float(high[index] + span[index])),
+            velocity=float(span[index]) * RATE_HZ,
+            acceleration=float(span[index]) * RATE_HZ**2,
+            jerk=float(span[index]) * RATE_HZ**3,
+            start=float(takes[0].state[0, index]),
+            park=float(takes[0].state[0, index]),
+        )
+        for index, name in enumerate(spec.action.names)
+    )
+
+
+def _asked(spec: PolicySpec) -> Floats:
+    """[k, dims] the ends of what the policy may ask for, as far as its normalisation says it."""
+    n: Normalisation = spec.action_normalisation
+    if n.kind == "none":
+        return np.zeros((0, spec.action.dims))
+    mean, sigma = np.array(n.a), np.array(n.b)
+    return np.stack([mean - _SIGMAS * sigma, mean + _SIGMAS * sigma])
