@@ -12,16 +12,16 @@ import pytest
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
-Time = Callable[[str, Callable[[], Any]], None]
+Time = Callable[..., None]
 
 
 @pytest.fixture
 def stage(benchmark: Any) -> Time:
     """`stage("control.setpoint", work)`: time `work` under the name that benchmarks/budgets.toml has a row for."""
 
-    def time(name: str, work: Callable[[], Any]) -> None:
+    def time(name: str, work: Callable[[], Any], rounds: int = 1000) -> None:
         benchmark.extra_info["stage"] = name
-        benchmark.pedantic(work, rounds=300, warmup_rounds=20, iterations=1)
+        benchmark.pedantic(work, rounds=rounds, warmup_rounds=20, iterations=1)
 
     return time
 

@@ -73,7 +73,7 @@ def runner(bundle: Path) -> Runner:
 
 @pytest.mark.parametrize("component", ["image", "prefix", "step"])
 def test_graph(stage: Time, runner: Runner, component: str) -> None:
-    stage(f"inference.{component}", runner.graphs[component].run)
+    stage(f"inference.{component}", runner.graphs[component].run, rounds=200)
 
 
 def test_chunk(stage: Time, runner: Runner) -> None:
@@ -82,4 +82,4 @@ def test_chunk(stage: Time, runner: Runner) -> None:
     frames: dict[str, Any] = {c.name: np.zeros((c.height, c.width, 3), np.uint8) for c in spec.cameras}
     seen = Observation(frames, np.zeros(spec.state.dims, np.float32), runner.prompt("pick up the red cup"))
     out = np.zeros((spec.horizon, spec.action.dims), np.float32)
-    stage("inference.chunk", lambda: runner.infer(seen, out))
+    stage("inference.chunk", lambda: runner.infer(seen, out), rounds=200)

@@ -77,10 +77,7 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str
         (["status", "--robot", "nowhere.toml"], "nowhere.toml: cannot be read: No such file or directory"),
         (["inspect", "nowhere"], "nowhere: no such bundle"),
         (["replay-frames", "nowhere", "--bundle", "b", "--map", "base"], "replay-frames: invalid value for --map"),
-        (
-            ["replay-frames", "nowhere", "b", "--format", "rlsd"],
-            'calibration.datasets: there is no "rlsd", did you mean',
-        ),
+        (["replay-frames", "nowhere", "--bundle", "b"], "nowhere: no RLDS dataset"),
         (["export", "nowhere"], "export: missing option '-o' / '--out'"),
     ],
 )

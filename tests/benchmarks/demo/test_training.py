@@ -1,0 +1,94 @@
+"""A few steps of every stage, on a few scenes: it learns something, it resumes, its checkpoint loads and acts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.demo import act, data, model, see, words
+from benchmarks.demo.finish import write_checkpoint
+from benchmarks.demo.fit import Stage, fit
+from benchmarks.demo.policies import InTorch
+from benchmarks.demo.rollout import begin
+from export.models.pi0 import Pi0
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.*")
+
+
+@pytest.fixture(scope="module")
+def scenes() -> data.Scenes:
+    return data.make(range(32))
+
+
+def test_all_stages_run_and_the_checkpoint_acts(
+    scenes: data.Scenes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    tokenizer = words.build()
+    policy = Pi0(model.config(tokenizer.get_vocab_size()))
+    act.start_expert(policy)
+    heads, prompts = see.Answers(policy), see.Prompts(tokenizer)
+    see.train_backbone(policy, heads, scenes, scenes, prompts, tmp_path, (2, 2), batch=8)
+    chunks = act.label(scenes)
+    scale = act.Scale.of(scenes, chunks)
+    act.train_expert(policy, scenes, chunks, scale, prompts, tmp_path, 2, batch=8, cached=128, renewed=4)
+    before = policy.vision.post_layernorm.weight.clone()
+    act.train_together(policy, heads, scenes, chunks, 8, scale, prompts, tmp_path, "together", 2, 1e-3, batch=4)
+    assert not torch.equal(before, policy.vision.post_layernorm.weight)
+    assert "held" in capsys.readouterr().out
+    assert float(policy.action_in_proj.weight[:, act.JOINTS :].abs().max()) == 0.0
+
+    checkpoint = write_checkpoint(policy, scale, tokenizer, tmp_path / "checkpoint")
+    acting = InTorch(checkpoint)
+    (chunk,) = acting([begin(5)])
+    assert chunk.shape == (policy.config.horizon, act.JOINTS)
+    assert np.isfinite(chunk).all()
+    assert not np.array_equal(chunk, acting([begin(5)])[0])  # other noise
+
+
+def test_a_stopped_stage_goes_on_where_it_was(tmp_path: Path) -> None:
+    def line() -> torch.nn.Linear:
+        torch.manual_seed(3)
+        return torch.nn.Linear(1, 1)
+
+    def run(folder: Path, stops: list[int]) -> tuple[float, list[int]]:
+        layer, drawn = line(), []
+
+        def loss_of(rng: np.random.Generator) -> torch.Tensor:
+            x = torch.from_numpy(rng.standard_normal((8, 1))).float()
+            drawn.append(1)
+            return ((layer(x) - 2 * x) ** 2).mean()
+
+        folder.mkdir()
+        for steps in stops:
+            layer = line()
+            fit(Stage("line", steps, 0.05), {"line": layer}, loss_of, folder)
+        return float(layer.weight), drawn
+
+    once, drawn_once = run(tmp_path / "once", [30])
+    again, drawn_again = run(tmp_path / "again", [30, 30])
+    assert once == again
+    assert len(drawn_again) == len(drawn_once) == 30
+    assert abs(once - 2.0) < abs(float(line().weight) - 2.0)
+
+
+def test_flow_loss_is_small_where_the_velocity_is_right() -> None:
+    """A model whose velocity is noise - actions has no loss: that fixes signs and the direction of time."""
+    rng = np.random.default_rng(0)
+    actions = torch.from_numpy(rng.standard_normal((64, 4, act.JOINTS))).float()
+
+    class Perfect(torch.nn.Module):
+        config = model.config(8)
+
+        def cond(self, times: torch.Tensor) -> torch.Tensor:
+            return times[:, None]
+
+        def velocity(self, _k: object, _v: object, _m: object, _s: object, x: torch.Tensor, t: torch.Tensor):
+            return (x[..., : act.JOINTS] - actions) / t[:, None]  # x_t - actions = t·(noise - actions)
+
+    none = torch.zeros(1)
+    loss = act.flow_loss(Perfect(), none, none, none, none, actions, rng)  # type: ignore[arg-type]
+    assert float(loss) < 1e-4
