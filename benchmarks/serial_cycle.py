@@ -124,8 +124,8 @@ def main() -> None:
         times = {"driver_ms": driver(directory, options.cycles), "floor_ms": floor(options.cycles)}
     result = {"wire_ms": round(WIRE_S * 1e3, 3), **{name: figures(values) for name, values in times.items()}}
     print(f"wire and USB frame  {result['wire_ms']} ms")
-    for name in times:
-        print(f"{name[:-3]:<18}", "  ".join(f"{key} {value:.2f}" for key, value in figures(times[name]).items()), "ms")
+    for name, values in times.items():
+        print(f"{name[:-3]:<18}", "  ".join(f"{key} {value:.2f}" for key, value in figures(values).items()), "ms")
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n")
 
