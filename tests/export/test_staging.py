@@ -29,9 +29,14 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, error: type[BaseExcepti
     target = tmp_path / "old"
     target.mkdir()
     (target / "mark").write_text("old")
-    with pytest.raises(error), staged(target, "mark") as folder:
-        (folder / "mark").write_text("half of the ne")
-        raise error
+
+    def fail() -> None:
+        with staged(target, "mark") as folder:
+            (folder / "mark").write_text("half of the ne")
+            raise error
+
+    with pytest.raises(error):
+        fail()
     assert (target / "mark").read_text() == "old"
     assert names(tmp_path) == ["old"]
 
