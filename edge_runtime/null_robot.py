@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_runtime import config
-from edge_runtime.bundle import Normalisation, PolicySpec
+from edge_runtime.bundle import Normalisation, PolicySpec, VectorSpec
 from edge_runtime.footage import Take
 from edge_runtime.limits import Floats
 
@@ -50,7 +50,9 @@ def describe(spec: PolicySpec, takes: Sequence[Take], rate_hz: float, bundle: Pa
 
 
 def _joints(spec: PolicySpec, takes: Sequence[Take]) -> tuple[config.Joint, ...]:
-    seen = np.concatenate([rows for take in takes for rows in (take.state, take.action)] + [_asked(spec)])
+    states = np.concatenate([take.state for take in takes]) * _rad(spec.state)
+    actions = np.concatenate([*(take.action for take in takes), _asked(spec)]) * _rad(spec.action)
+    seen = np.concatenate([states, actions])
     low, high = seen.min(axis=0), seen.max(axis=0)
     span = np.maximum(high - low, 1e-3)
     return tuple(
@@ -58,16 +60,20 @@ def _joints(spec: PolicySpec, takes: Sequence[Take]) -> tuple[config.Joint, ...]
             name=name.removesuffix(".pos"),
             id=index,
             model="null",
-            units="deg" if spec.action.units[index] == "deg" else "rad",
             position=(float(low[index] - span[index]), float(high[index] + span[index])),
             velocity=float(span[index]) * RATE_HZ,
             acceleration=float(span[index]) * RATE_HZ**2,
             jerk=float(span[index]) * RATE_HZ**3,
-            start=float(takes[0].state[0, index]),
-            park=float(takes[0].state[0, index]),
+            start=float(states[0, index]),
+            park=float(states[0, index]),
         )
         for index, name in enumerate(spec.action.names)
     )
+
+
+def _rad(vector: VectorSpec) -> Floats:
+    """Radians in one unit of each dimension [n]; what is in no angle's unit counts as radians."""
+    return np.array([np.pi / 180.0 if unit == "deg" else 1.0 for unit in vector.units])
 
 
 def _asked(spec: PolicySpec) -> Floats:
