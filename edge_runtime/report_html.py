@@ -12,7 +12,7 @@ from edge_runtime import report_plots
 from edge_runtime.floor import Floor
 from edge_runtime.record import RunRecord
 from edge_runtime.report import PERCENTILES, verdict
-from edge_runtime.report_text import number, rows
+from edge_runtime.report_text import event_runs, flat, number, rows
 
 EVENTS = 300
 """Rows of the event table: the last ones."""
@@ -127,11 +127,12 @@ def _events(report: dict[str, Any]) -> str:
     if not events:
         return "<h2>Events</h2><p>None.</p>"
     named = ", ".join(f"{n} × {name}" for name, n in Counter(event["name"] for event in events).most_common())
-    which = f"{named}." + (f" The last {EVENTS} of {len(events)}:" if len(events) > EVENTS else "")
+    runs = event_runs(events)
+    which = f"{named}." + (f" The last {sum(n for _, n in runs[-EVENTS:])}:" if len(runs) > EVENTS else "")
     body = "".join(
-        f"<tr><td>{event['t_s']:.3f} s</td><td>{escape(event['name'])}</td>"
-        f'<td title="{escape(event["cause"])}">{escape(event["cause"])}</td></tr>'
-        for event in events[-EVENTS:]
+        f"<tr><td>{first['t_s']:.3f} s</td><td>{escape(first['name'])}{f' × {n}' if n > 1 else ''}</td>"
+        f'<td title="{escape(first["cause"])}">{escape(first["cause"])}</td></tr>'
+        for first, n in runs[-EVENTS:]
     )
     return f'<h2>Events</h2><p>{escape(which)}</p><table class="words three"><tbody>{body}</tbody></table>'
 
@@ -143,10 +144,10 @@ def _two_columns(title: str, values: dict[str, Any], empty: str) -> str:
     return f'<h2>{title}</h2><table class="words two"><tbody>{body}</tbody></table>'
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Nested tables as dotted rows; yes and no for booleans."""
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested tables as dotted rows, lists on one line."""
     for key, value in values.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+            yield f"{prefix}{key}", flat(value)

@@ -27,7 +27,7 @@ def strip_chart(record: RunRecord) -> str:
     """States, sensor age, inference time and lateness over one time axis, with every event through them."""
     t = seconds(record, record.t_ns)
     inference_t = seconds(record, record.inference_t_ns)
-    span = (float(t[0]), max(float(t[-1]), float(t[0]) + 1e-3))
+    span, skips = _span(record, t), _skipped(record)
     age_ms = np.where(record.sensor_age_ns >= 0, record.sensor_age_ns / 1e6, np.nan)
     shown = (inference_t >= span[0]) & (inference_t <= span[1])
     inference_ms = record.inference_ns[shown] / 1e6
@@ -38,18 +38,18 @@ def strip_chart(record: RunRecord) -> str:
     _state_bars(states, record, t)
     _lane_title(age, "Sensor to motor", "age of the frame behind each setpoint when it was on the wire, ms")
     age.grid_y(3)
-    age.trace(*with_gaps(t, age_ms, 1.5 / record.rate_hz), "thin")
+    age.trace(*with_gaps(t, age_ms, skips), "thin")
     _lane_title(inference, "Inference", "each dot one action chunk, ms")
     inference.grid_y(3)
     inference.dots(inference_t[shown], inference_ms, "")
-    _lane_title(late, "Lateness", "of each wake-up, log scale; a skipped slot is a red bar")
+    _lane_title(late, "Lateness", "of each wake-up, log scale; where slots were skipped, a red bar")
     for power in range(int(late.y[1]) + 1):
         late.line(LEFT, late.py(power), WIDTH - RIGHT, late.py(power), "grid")
         if power % 2 == 0 or power == late.y[1]:
             late.text(LEFT - 7, late.py(power) + 3.5, _micro(10.0**power), "tick", "end")
     late_log = np.log10(np.maximum(record.lateness_ns / 1e3, 1.0))
-    late.trace(*with_gaps(t, late_log, 1.5 / record.rate_hz), "thin")
-    for at in _skipped(record, t).tolist():
+    late.trace(*with_gaps(t, late_log, skips), "thin")
+    for at in t[skips].tolist():
         late.line(late.px(at), late.top, late.px(at), late.top + late.height, "miss")
     late.axis_x(nice_ticks(*span, 10), lambda value: f"{value:g} s")
     bottom = late.top + late.height
@@ -102,10 +102,16 @@ def _events(panel: Panel, record: RunRecord, bottom: float) -> None:
         panel.add(f'<path class="{"event-head" if change else "event-mark"}" d="{head}"><title>{told}</title></path>')
 
 
-def _skipped(record: RunRecord, t: Floats) -> Floats:
-    """When slots were skipped: where two ticks stand more than a period and a half apart."""
-    gaps = np.flatnonzero(np.diff(t) > 1.5 / record.rate_hz)
-    return np.asarray(t[gaps] + 1.0 / record.rate_hz)
+def _skipped(record: RunRecord) -> NDArray[np.int64]:
+    """Behind which ticks slots were skipped: where the next was due more than a period and a half later."""
+    due = record.t_ns - record.lateness_ns
+    return np.asarray(np.flatnonzero(np.diff(due) > 1.5e9 / record.rate_hz), np.int64)
+
+
+def _span(record: RunRecord, t: Floats) -> tuple[float, float]:
+    """The time axis: from the run's beginning where the record reaches back to it."""
+    low = float(t[0]) if record.ticks > t.size else min(0.0, float(t[0]))
+    return low, max(float(t[-1]), low + 1e-3)
 
 
 def lateness_histogram(record: RunRecord, floor: Floor | None) -> str:
@@ -155,7 +161,7 @@ def joint_plot(record: RunRecord, joint: int) -> str:
     seen = seen[np.isfinite(seen)]
     low, high = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 1.0)
     slack = max(0.06 * (high - low), 0.5)
-    span = (float(t[0]), max(float(t[-1]), float(t[0]) + 1e-3))
+    span = _span(record, t)
     panel = Panel(40, 8, 312, 118, span, (low - slack, high + slack))
     panel.grid_y(3, "°")
     panel.trace(t, setpoint, "set", 240)

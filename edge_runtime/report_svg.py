@@ -50,10 +50,10 @@ def envelope(x: Floats, y: Floats, columns: int) -> tuple[Floats, Floats]:
     return np.repeat(x[starts], 2), np.stack([lows, highs], axis=1).ravel()
 
 
-def with_gaps(x: Floats, y: Floats, longest: float) -> tuple[Floats, Floats]:
-    """The trace x, y [N] with a gap, as NaN, wherever two values stand further apart than `longest`."""
-    after = np.flatnonzero(np.diff(x) > longest) + 1
-    return np.insert(x, after, x[after]), np.insert(y, after, np.nan)
+def with_gaps(x: Floats, y: Floats, after: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """The trace x, y [N] with a gap, as NaN, behind each of the values `after`."""
+    behind = after + 1
+    return np.insert(x, behind, x[behind]), np.insert(y, behind, np.nan)
 
 
 @dataclass

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
+from textwrap import shorten
 from typing import Any
 
 from edge_runtime.report import PERCENTILES, verdict
 
 _HEADS = {"p50": "p50", "p99": "p99", "p99_9": "p99.9", "max": "max"}
-_EVENTS = 20
+_EVENTS, _CAUSE = 20, 110
 NARROW_SPACE = "\u202f"
 
 
@@ -29,7 +31,7 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
     yield f"setpoint minus measured while moving, mrad rms: {tracked}"
     yield f"chunks {report['chunks']}" + "".join(f", {name} {n}" for name, n in report["counters"].items() if n)
     yield from _events(report["events"])
-    yield "machine: " + ", ".join(f"{key} {_flat(value)}" for key, value in report["machine"].items())
+    yield "machine: " + "; ".join(f"{key} {flat(value)}" for key, value in report["machine"].items())
 
 
 def rows(report: dict[str, Any]) -> Iterator[tuple[str, dict[str, float | None]]]:
@@ -57,16 +59,27 @@ def _states(states: dict[str, float]) -> str:
     return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in states.items() if seconds > 0) or "no state"
 
 
+def event_runs(events: list[dict[str, Any]]) -> list[tuple[dict[str, Any], int]]:
+    """Events of one name in a row as the first of them, and how many there are."""
+    runs = (list(same) for _, same in groupby(events, key=lambda event: str(event["name"])))
+    return [(same[0], len(same)) for same in runs]
+
+
 def _events(events: list[dict[str, Any]]) -> Iterator[str]:
-    if len(events) > _EVENTS:
-        yield f"events, the last {_EVENTS} of {len(events)}:"
+    runs = event_runs(events)
+    if len(runs) > _EVENTS:
+        yield f"events, the last {sum(n for _, n in runs[-_EVENTS:])} of {len(events)}:"
     elif events:
         yield "events:"
-    for event in events[-_EVENTS:]:
-        yield f"  {event['t_s']:9.3f} s  {event['name']:16} {event['cause']}"
+    for first, n in runs[-_EVENTS:]:
+        cause = shorten(first["cause"], _CAUSE, placeholder=" …")
+        yield f"  {first['t_s']:9.3f} s  {first['name']:16} {cause}" + (f" (and {n - 1} more)" if n > 1 else "")
 
 
-def _flat(value: object) -> str:
+def flat(value: object) -> str:
+    """A value of the machine's description on one line."""
     if isinstance(value, dict):
-        return "(" + ", ".join(f"{k} {_flat(v)}" for k, v in value.items()) + ")"
+        return "(" + ", ".join(f"{k} {flat(v)}" for k, v in value.items()) + ")"
+    if isinstance(value, list):
+        return ", ".join(map(flat, value)) or "none"
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

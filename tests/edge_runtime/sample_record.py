@@ -47,7 +47,7 @@ def record(seconds: float = 20.0, rate_hz: float = 100.0, seed: int = 1, skip: i
         ended_ns=start + round(seconds * 1e9),
         ticks=n,
         missed=skip,
-        t_ns=t,
+        t_ns=t + late,
         lateness_ns=late,
         tick_ns=(rng.normal(900, 60, n) * 1e3).astype(np.int64),
         serial_ns=(rng.normal(3.1, 0.2, n) * 1e6).astype(np.int64),

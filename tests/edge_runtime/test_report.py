@@ -12,6 +12,7 @@ import pytest
 
 from edge_runtime import report, report_files, report_html, report_text
 from edge_runtime.floor import Floor
+from edge_runtime.record import Event
 from edge_runtime.report_svg import Panel, envelope, nice_ticks, with_gaps
 from tests.edge_runtime.sample_record import JOINTS, empty_record, record
 
@@ -111,6 +112,16 @@ def test_the_text_has_every_row_and_reads_when_piped() -> None:
     assert all("\x1b" not in line and line == line.rstrip() for line in lines)
 
 
+def test_repeated_events_are_one_line_of_the_text() -> None:
+    run = record()
+    miss = Event(run.started_ns + 15_000_000_000, "serial miss", "no answer from " + "a joint, " * 40)
+    run.events[3:3] = [miss] * 57
+    lines = report_text.text(report.summary(run)).splitlines()
+    (told,) = [line for line in lines if "serial miss" in line]
+    assert told.endswith("… (and 56 more)")
+    assert len(told) < 160
+
+
 def test_the_text_of_an_empty_run_has_dashes() -> None:
     assert "–" in report_text.text(report.summary(empty_record()))
 
@@ -157,6 +168,14 @@ def test_the_page_names_every_joint_event_and_state() -> None:
     assert "done <success" not in html
 
 
+@pytest.mark.parametrize("skip", [0, 3])
+def test_a_bar_for_each_skipped_slot_and_none_for_a_late_tick(skip: int) -> None:
+    run = record(skip=skip)
+    run.lateness_ns[500] += 9_000_000
+    run.t_ns[500] += 9_000_000
+    assert report_html.page(run, report.summary(run)).count('class="miss"') == skip
+
+
 def test_a_long_run_stays_a_small_page() -> None:
     run = record(seconds=1800.0)
     assert run.t_ns.size > 170_000
@@ -176,7 +195,7 @@ def test_an_envelope_keeps_a_single_late_tick_and_gaps() -> None:
 
 
 def test_a_skipped_slot_is_a_gap_and_a_lone_value_a_dot() -> None:
-    x, y = with_gaps(np.array([0.0, 1.0, 4.0, 7.0, 8.0]), np.arange(5.0), 1.5)
+    x, y = with_gaps(np.array([0.0, 1.0, 4.0, 7.0, 8.0]), np.arange(5.0), np.array([1, 2]))
     assert np.isnan(y).tolist() == [False, False, True, False, True, False, False]
     panel = Panel(0, 0, 80, 10, (0.0, 8.0), (0.0, 4.0))
     panel.trace(x, y, "thin")
