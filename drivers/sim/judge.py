@@ -142,8 +142,12 @@ class _Client(socketserver.StreamRequestHandler):
 
 
 def listen(path: Path, judge: Judge) -> _Listener:
-    """Serve `judge` on a Unix socket, until the listener's `shutdown` and `server_close`."""
+    """Open the socket. Whoever connects is answered once `answer_all` has been called."""
     listener = _Listener(str(path), _Client)
     listener.judge = judge
-    threading.Thread(target=listener.serve_forever, args=(0.2,), name="sim-judge", daemon=True).start()
     return listener
+
+
+def answer_all(listener: _Listener) -> None:
+    """Answer whoever connects, until the listener's `shutdown` and `server_close`."""
+    threading.Thread(target=listener.serve_forever, args=(0.2,), name="sim-judge", daemon=True).start()

@@ -14,7 +14,7 @@ from drivers.errors import Disconnected
 from drivers.sim.adapter import Adapter
 from drivers.sim.cameras import CAMERAS, socket_of
 from drivers.sim.feetech_device import FeetechDevice
-from drivers.sim.judge import Judge, listen
+from drivers.sim.judge import Judge, answer_all, listen
 from drivers.sim.realtime import RealTime
 from drivers.sim.world import World
 
@@ -36,9 +36,15 @@ class Simulator:
         self._live = live
         self._stop = threading.Event()
         self._judge = listen(self._paths[0], Judge(world, live))
-        self._cameras = _start_cameras(directory)
-        with contextlib.suppress(PermissionError):
+        try:
+            self._cameras = _start_cameras(directory)
+        except (Disconnected, OSError):
+            self._judge.server_close()
+            _clear(self._paths)
+            raise
+        with contextlib.suppress(PermissionError):  # all threads from here on inherit it; the cameras do not have it
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_PRIORITY))
+        answer_all(self._judge)
         self._adapter = Adapter(self._paths[1], live.feed, live.idle, baud, usb_latency_ns)
 
     def run(self) -> None:

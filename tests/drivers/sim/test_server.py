@@ -20,6 +20,7 @@ from drivers.cameras.sim import Device
 from drivers.errors import Corrupt, Disconnected, Timeout
 from drivers.motors.base import BusSettings, MotorSettings
 from drivers.motors.feetech import Bus
+from drivers.sim.__main__ import main
 from drivers.sim.process import SimProcess
 from drivers.sim.world import World
 from tests.drivers.motors.contract import soon
@@ -207,4 +208,14 @@ def test_a_signal_ends_it_and_leaves_nothing_and_killed_it_can_be_started_again(
             assert process.wait(10) == (-signal.SIGKILL if last == signal.SIGKILL else 0)
         if last == signal.SIGKILL:
             assert os.path.lexists(tmp_path / "arm"), "a killed simulator cannot tidy up"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_simulator_that_cannot_start_says_why_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "setswitchinterval", lambda seconds: None)
+    monkeypatch.setattr(sys, "executable", "/bin/false")  # the cameras' process dies at once
+    assert main(["--dir", str(tmp_path)]) == 2
+    assert "the cameras' process does not start" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
