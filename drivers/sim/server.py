@@ -78,7 +78,9 @@ def _start_cameras(directory: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "drivers.sim.cameras", str(directory.resolve())]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root)
     assert process.stdout is not None
-    if not process.stdout.readline():
+    with process.stdout:
+        ready = process.stdout.readline()
+    if not ready:
         process.wait()
         raise Disconnected(f"{directory}: the cameras' process does not start")
     return process
