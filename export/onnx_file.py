@@ -19,6 +19,8 @@ from export.errors import ExportError
 
 OPSET = 20
 """The newest that TensorRT 10.3 and ONNX Runtime 1.17 both read."""
+IR_VERSION = 9
+"""The file format of that opset; ONNX Runtime 1.17 refuses newer ones."""
 INLINE_BYTES = 1_000_000_000
 """Weights beyond this go to `<file>.data`: a protobuf cannot hold 2 GiB."""
 _ALLOWED = {onnx.TensorProto.DataType.Name(t): t for t in (1, 2, 3, 6, 7, 9, 10, 16)}
@@ -110,6 +112,7 @@ def _strip(path: Path) -> None:
     for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
+    model.ir_version = IR_VERSION
     onnx.save(model, str(path))
 
 

@@ -42,6 +42,7 @@ def test_a_plain_module(tmp_path: Path) -> None:
     assert [v.name for v in model.graph.input] == ["x"]
     assert [v.name for v in model.graph.output] == ["y"]
     assert model.opset_import[0].version <= OPSET
+    assert model.ir_version == 9
     assert str(Path(__file__).parent) not in path.read_bytes().decode("latin1")
     assert [p.name for p in tmp_path.iterdir()] == ["plain.onnx"]
 
