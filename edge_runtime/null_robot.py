@@ -9,6 +9,7 @@ import numpy as np
 
 from edge_runtime import config
 from edge_runtime.bundle import Normalisation, PolicySpec, VectorSpec
+from edge_runtime.errors import BundleError
 from edge_runtime.footage import Take
 from edge_runtime.limits import Floats
 
@@ -27,8 +28,14 @@ def describe(spec: PolicySpec, takes: Sequence[Take], rate_hz: float, bundle: Pa
     """A robot that the policy fits and that holds nothing back.
 
     Joint ranges span the footage's states and actions and what the policy itself may ask for, with as much room again;
-    velocity, acceleration and jerk let a joint cross its range in one control tick.
+    velocity, acceleration and jerk let a joint cross its range in one control tick. Raises `BundleError` for a policy
+    whose states and actions are not of the same joints.
     """
+    if spec.state.dims != spec.action.dims:
+        raise BundleError(
+            f"{bundle}: states of {spec.state.dims} and actions of {spec.action.dims} dimensions: "
+            "the null arm has one joint for both"
+        )
     period_ms = 1e3 / rate_hz
     usual = config.Deadlines()
     return config.Robot(

@@ -9,14 +9,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from edge_runtime import cli, replay
-from edge_runtime.errors import EdgeError, InstructionError
+from edge_runtime.bundle_spec import VectorSpec
+from edge_runtime.errors import BundleError, EdgeError, InstructionError
 from tests.calibration import rlds_writer
 from tests.conftest import ROOT
-from tests.edge_runtime.replay_probe import EPISODES, STEPS, Footage, ProbePolicy, Recording
+from tests.edge_runtime.replay_probe import EPISODES, SPEC, STEPS, Footage, ProbePolicy, Recording
 
 
 def run_probe(folder: Path, fails_at: int = STEPS) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -106,8 +108,29 @@ def test_an_instruction_that_is_too_long_is_refused_before_anything_runs(no_run:
             yield from super().episodes()
             yield Recording(2, "put the cup on the tray that is behind the red box")
 
-    with pytest.raises(InstructionError, match="too long"):
+    with pytest.raises(InstructionError, match="probe, episode 2: too long"):
         replay.replay_frames(Wordy(), Path("bundle"), cameras={"base": "left"})
+
+
+@pytest.mark.parametrize(
+    ("joints", "says"),
+    [
+        (VectorSpec(("a",), ("rad",), 4), "states of 2 and actions of 1 dimensions"),
+        (VectorSpec(("a", "b"), ("m", "m"), 4), "action a is in m, joints are in rad or deg"),
+    ],
+)
+def test_a_policy_for_no_arm_of_joints(
+    no_run: None, monkeypatch: pytest.MonkeyPatch, joints: VectorSpec, says: str
+) -> None:
+    class Narrow(Footage):
+        def episodes(self) -> Any:
+            for one in super().episodes():
+                one.__class__ = type("Narrow", (Recording,), {"action": one.state[:, : joints.dims]})
+                yield one
+
+    monkeypatch.setattr(ProbePolicy, "spec", msgspec.structs.replace(SPEC, action=joints))
+    with pytest.raises(BundleError, match=says):
+        replay.replay_frames(Narrow(), Path("bundle"), cameras={"base": "left"})
 
 
 def test_footage_without_a_rate(no_run: None) -> None:
