@@ -47,7 +47,7 @@ def _cameras(robot: Robot, spec: PolicySpec) -> None:
             raise ConfigError(
                 f"cameras[{index}]: {camera.name} is {camera.width}x{camera.height}, the policy takes "
                 f"{slot.width}x{slot.height}: set width and height, or export with "
-                f"--camera {camera.name}={camera.width}x{camera.height}"
+                f"--camera {camera.name}={camera.height}x{camera.width}"
             )
     for name in want:
         if name not in have:

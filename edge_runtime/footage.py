@@ -119,7 +119,7 @@ def _take(recording: Recording, spec: PolicySpec, fields: Mapping[str, str]) -> 
             if (height, width) != (camera.height, camera.width):
                 raise EdgeError(
                     f"{recording.where}: {fields[camera.name]} is {width}x{height}, {camera.name} of the bundle "
-                    f"{camera.width}x{camera.height}: export it with --camera {camera.name}={width}x{height}"
+                    f"{camera.width}x{camera.height}: export it with --camera {camera.name}={height}x{width}"
                 )
     return Take(
         index=recording.index,

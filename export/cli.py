@@ -22,7 +22,7 @@ def run(
     tokenizer: Path | None = None,
     fps: float | None = None,
 ) -> Path:
-    """Export with a progress bar on standard error. `cameras` are "NAME=WIDTHxHEIGHT". Returns `out`.
+    """Export with a progress bar on standard error. `cameras` are "NAME=HEIGHTxWIDTH". Returns `out`.
 
     Raises as `export.pipeline.export_checkpoint` does.
     """
@@ -42,9 +42,9 @@ def run(
 
 
 def camera_size(text: str) -> tuple[str, tuple[int, int]]:
-    """ "base=640x480" → ("base", (480, 640)): width first for people, height first for arrays."""
+    """ "base=480x640" → ("base", (480, 640)): a frame's shape, height first as in an array."""
     found = re.fullmatch(r"([^=]+)=(\d+)[x×](\d+)", text)
     if found is None:
-        raise ExportError(f"--camera {text}: expected NAME=WIDTHxHEIGHT, for example base=640x480")
-    name, width, height = found.groups()
+        raise ExportError(f"--camera {text}: expected NAME=HEIGHTxWIDTH, for example base=480x640")
+    name, height, width = found.groups()
     return name, (int(height), int(width))

@@ -15,7 +15,7 @@ from edge_runtime.commands.output import emit, json_option
     "-o", "--out", metavar="BUNDLE", type=click.Path(path_type=Path), required=True, help="Where the bundle goes."
 )
 @click.option(
-    "--camera", "cameras", metavar="NAME=WxH", multiple=True, help="Size of this robot's frames; once a camera."
+    "--camera", "cameras", metavar="NAME=HxW", multiple=True, help="Size of this robot's frames; once a camera."
 )
 @click.option("--fps", type=float, help="Rate of the actions where the checkpoint does not say it.")
 @click.option(

@@ -11,13 +11,13 @@ from export.errors import ExportError
 
 
 def test_width_comes_first_for_people() -> None:
-    assert cli.camera_size("base=640x480") == ("base", (480, 640))
-    assert cli.camera_size("left wrist=64×48") == ("left wrist", (48, 64))
+    assert cli.camera_size("base=480x640") == ("base", (480, 640))
+    assert cli.camera_size("left wrist=48×64") == ("left wrist", (48, 64))
 
 
 @pytest.mark.parametrize("text", ["base", "base=640", "=640x480", "base=640x480x3", "base=-1x4", "base=axb"])
 def test_no_size(text: str) -> None:
-    with pytest.raises(ExportError, match="expected NAME=WIDTHxHEIGHT"):
+    with pytest.raises(ExportError, match="expected NAME=HEIGHTxWIDTH"):
         cli.camera_size(text)
 
 
@@ -37,7 +37,7 @@ def test_what_was_asked_for_is_what_is_exported(
     assert asked == {
         "checkpoint": Path("in"),
         "out": Path("out"),
-        "cameras": {"a": (3, 4)},
+        "cameras": {"a": (4, 3)},
         "dims": Path("d"),
         "tokenizer": None,
         "fps": 15.0,

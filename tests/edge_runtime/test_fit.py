@@ -1,0 +1,86 @@
+"""Whether a robot can serve a policy: every misfit is one line that names the field, before anything moves."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import numpy as np
+import pytest
+
+from edge_runtime.bundle_spec import PolicySpec, VectorSpec
+from edge_runtime.errors import BundleError, ConfigError
+from edge_runtime.fit import check_fit, units_rad
+from edge_runtime.limits import Limits, joint_names
+from tests.edge_runtime.fakes import robot, spec
+
+ROBOT = robot()
+NAMES = joint_names(ROBOT)
+
+
+def changed(**fields: object) -> PolicySpec:
+    return msgspec.structs.replace(spec(NAMES), **fields)
+
+
+def vector(*names: str, units: str = "rad") -> VectorSpec:
+    return VectorSpec(names, (units,) * len(names), 32)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [NAMES, tuple(f"{name}.pos" for name in NAMES), tuple(f"action.{k}" for k in range(6))],
+)
+def test_a_policy_that_fits(names: tuple[str, ...]) -> None:
+    check_fit(ROBOT, changed(action=vector(*names)))
+
+
+MISFITS = [
+    (spec(NAMES, ("base",)), ConfigError, r"cameras\[1\]\.name: the policy has no camera wrist"),
+    (spec(NAMES, ("base", "wrist", "top")), ConfigError, r"needs a camera top, the robot has base, wrist"),
+    (spec(NAMES[:5]), BundleError, "state of 5 dimensions, the robot has 6 joints"),
+    (changed(action=vector(*NAMES[:5])), BundleError, "action of 5 dimensions"),
+    (
+        changed(action=vector(*NAMES[:4], NAMES[5], NAMES[4])),
+        BundleError,
+        "action 4 is gripper, joint 4 of the robot is wrist_roll: list the joints in the policy's order",
+    ),
+    (changed(state=vector(*NAMES, units="m")), BundleError, "state shoulder_pan is in m, joints are in rad or deg"),
+    (changed(control_mode="delta"), BundleError, "its actions are delta, not absolute"),
+]
+
+
+@pytest.mark.parametrize(("policy", "kind", "words"), MISFITS)
+def test_a_misfit_is_one_line(policy: PolicySpec, kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind, match=words) as caught:
+        check_fit(ROBOT, policy)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_camera_of_another_size() -> None:
+    small = msgspec.structs.replace(ROBOT.cameras[0], width=320)
+    with pytest.raises(ConfigError, match=r"base is 320x480, the policy takes 640x480: .*--camera base=480x320"):
+        check_fit(msgspec.structs.replace(ROBOT, cameras=(small, ROBOT.cameras[1])), spec(NAMES))
+
+
+def test_units_are_the_bundles_or_else_the_joints_own() -> None:
+    degrees = msgspec.structs.replace(ROBOT.buses[0].joints[0], units="deg")
+    bus = msgspec.structs.replace(ROBOT.buses[0], joints=(degrees, *ROBOT.buses[0].joints[1:]))
+    mixed = msgspec.structs.replace(ROBOT, buses=(bus,))
+    degree = math.pi / 180
+    assert units_rad(mixed, vector(*NAMES, units="")) == pytest.approx([degree, 1, 1, 1, 1, 1])
+    assert units_rad(mixed, vector(*NAMES, units="deg")) == pytest.approx([degree] * 6)
+    assert units_rad(mixed, vector(*NAMES, units="rad")) == pytest.approx([1] * 6)
+
+
+def test_two_arms_have_names_of_their_own() -> None:
+    pair = robot(arms=2)
+    assert joint_names(pair)[:2] == ("left.shoulder_pan", "left.shoulder_lift")
+    assert joint_names(pair)[6] == "right.shoulder_pan"
+    check_fit(pair, spec(joint_names(pair)))
+    check_fit(pair, spec(tuple(f"action.{k}" for k in range(12))))
+
+
+def test_limits_are_radians_in_joint_order() -> None:
+    limits = Limits.of(robot(arms=2))
+    assert limits.lower == pytest.approx(np.full(12, -1.5))
+    assert limits.jerk == pytest.approx(np.full(12, 100.0))
