@@ -1,4 +1,4 @@
-"""A robot without hardware: bus, camera and policy that do what a test tells them, and a rig that steps the real loop."""
+"""A robot without hardware: bus, camera and policy that do what a test says, and a rig that steps the loop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from edge_runtime.config import Robot
 from edge_runtime.devices import bus_settings
 from edge_runtime.errors import InstructionError
 from edge_runtime.events import EventQueue
-from edge_runtime.limits import joint_names
 from edge_runtime.link import Link, Order
 from edge_runtime.loop import ControlLoop
 from edge_runtime.policies.base import Observation, Prompt
@@ -43,7 +42,7 @@ def robot(folder: Path = Path("/nowhere"), *, arms: int = 1, **changes: Mapping[
 
 
 class FakeBus(MotorBus):
-    """Motors that are at once where they are told to be. `trouble` maps a call to what it raises, until it is connected."""
+    """Motors that are at once where they are told to be. `trouble`: what a call raises, until it is connected."""
 
     def __init__(self, settings: BusSettings, clock: Clock) -> None:
         super().__init__(settings)
@@ -171,7 +170,7 @@ def prompt(instruction: str) -> Prompt:
 
 
 class FakePolicy:
-    """Actions are `state + step·k` for action k unless `act` says otherwise; an instruction of 100 words is too long."""
+    """Actions are `state + step·k` for action k unless `act` says otherwise; one of 100 words is too long."""
 
     def __init__(self, spec_: PolicySpec, step: float = 0.01) -> None:
         self.spec = spec_
@@ -290,7 +289,3 @@ class Rig:
     def emitted(self) -> Floats:
         """Every setpoint written to the first bus, [writes, joints]."""
         return np.array([position for _, position in self.bus.writes])
-
-
-def names(settings: Robot) -> tuple[str, ...]:
-    return joint_names(settings)

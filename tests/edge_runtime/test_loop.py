@@ -516,5 +516,3 @@ def test_a_tick_keeps_nothing() -> None:
 def test_the_loop_loads_neither_torch_nor_onnx() -> None:
     code = "import edge_runtime.loop, sys; print([m for m in ('torch', 'onnx', 'onnxruntime') if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
-
-

@@ -1,0 +1,255 @@
+"""The whole process, as the kernel and a person see it: signals, control socket, exit codes, what the bus was told."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from drivers.errors import DriverError
+from edge_runtime import app
+from edge_runtime.clock import MonotonicClock
+from edge_runtime.control_socket import send
+from edge_runtime.devices import bus_settings, camera_settings
+from edge_runtime.errors import BundleError, CommandError, EdgeError, InstructionError
+from edge_runtime.limits import joint_names
+from tests.edge_runtime.fakes import FakeBus, FakeCamera, FakePolicy, spec
+from tests.edge_runtime.run_fake import configured
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Process:
+    """`tests.edge_runtime.run_fake` in a process of its own."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.folder = folder
+        command = [sys.executable, "-m", "tests.edge_runtime.run_fake", str(folder), *arguments]
+        self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+    def say(self, cmd: str, **more: str) -> dict[str, Any]:
+        return send(self.folder / "control.sock", {"cmd": cmd, **more})
+
+    def until(self, state: str, phase: str = "") -> dict[str, Any]:
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            assert self.process.poll() is None, self.process.stderr and self.process.stderr.read()
+            try:
+                status = self.say("status")
+            except CommandError:
+                status = {}
+            if (status.get("state"), status.get("phase")) == (state, phase):
+                return status
+            time.sleep(0.02)
+        raise AssertionError(f"never {state} {phase}: {status}")
+
+    def wait(self) -> int:
+        _, self.errors = self.process.communicate(timeout=20)
+        return self.process.returncode
+
+    @property
+    def calls(self) -> list[str]:
+        return (self.folder / "bus.log").read_text().split()
+
+    @property
+    def record(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "record.json").read_text())
+        return found
+
+    def emitted(self) -> np.ndarray:
+        return np.fromfile(self.folder / "setpoints.bin").reshape(-1, 6)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Any]:
+    made: list[Process] = []
+
+    def begin(*arguments: str) -> Process:
+        made.append(Process(tmp_path, *arguments))
+        return made[-1]
+
+    yield begin
+    for each in made:
+        each.process.kill()
+        each.process.communicate()
+
+
+def test_an_evening_with_a_robot(start: Any) -> None:
+    robot = start()
+    status = robot.until("DISARMED")
+    assert status["allowed"] == ["arm", "stop"]
+    with pytest.raises(CommandError, match=r"cannot task in DISARMED: allowed now: arm, stop"):
+        robot.say("task", instruction="reach the red cup")
+    assert robot.say("arm")["phase"] == "to_start"
+    robot.until("READY")
+    with pytest.raises(CommandError, match="there is no command tusk, did you mean"):
+        robot.say("tusk")
+    with pytest.raises(CommandError, match="a task needs an instruction"):
+        robot.say("task", instruction="  ")
+    with pytest.raises(CommandError, match="say it in fewer words"):
+        robot.say("task", instruction="word " * 200)
+    robot.say("task", instruction="reach the red cup")
+    status = robot.until("RUN", "task")
+    time.sleep(0.3)
+    status = robot.say("status")
+    assert status["instruction"] == "reach the red cup"
+    assert 0 < status["age_ms"]["chunk"] < 600
+    assert 0 <= status["age_ms"]["frame wrist"] < 200
+    assert status["joints"]["gripper"].keys() == {
+        *("setpoint_rad", "measured_rad", "current_a", "temperature_c", "voltage_v")
+    }
+    assert robot.say("stop")["state"] == "HOLD"
+    time.sleep(0.5)
+    assert robot.say("resume")["state"] == "RUN"
+    assert robot.say("done")["phase"] == "park"
+    robot.until("READY")
+    robot.process.send_signal(signal.SIGTERM)
+    assert robot.wait() == 0
+    record = robot.record
+    assert record["ticks"] == record["kept"] > 100
+    assert record["chunks"] == record["inferences"] > 3
+    assert (record["episodes"], record["successes"]) == (1, 1)
+    assert sum(record["states"].values()) > 1.0
+    assert all(0 < age <= 600 for age in record["sensor_age_ms"])
+    assert any("RUN (task): begin" in event for event in record["events"])
+    assert "task: reach the red cup" in record["events"]
+    assert record["machine"]["realtime"]
+    assert record["counters"]["camera base frames"] > 10
+    assert robot.calls == ["connect", "enable_torque", "safe_action"]
+    assert not (robot.folder / "control.sock").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_arm_before_the_safe_action(start: Any, number: int) -> None:
+    robot = start()
+    robot.until("DISARMED")
+    robot.say("arm")
+    robot.until("READY")
+    robot.say("task", instruction="x")
+    robot.until("RUN", "task")
+    time.sleep(0.4)
+    moving = np.abs(np.diff(robot.emitted()[-3:], axis=0)).max()
+    for _ in range(3):  # the second and third are no different
+        robot.process.send_signal(number)
+        time.sleep(0.01)
+    assert robot.wait() == 0, robot.errors
+    assert robot.calls == ["connect", "enable_torque", "safe_action"]
+    sent = robot.emitted()
+    assert moving > 1e-3
+    assert np.abs(np.diff(sent[-2:], axis=0)).max() < 1e-3  # at rest
+    bend = np.abs(np.diff(sent[-12:], n=2, axis=0)).max() / 0.01**2
+    assert bend <= 10.0 * 1.05  # and never braked harder than it may
+
+
+def test_a_bug_on_the_control_path_does_the_safe_action_and_exits_non_zero(start: Any) -> None:
+    robot = start("-", "raise")
+    robot.until("DISARMED")
+    robot.say("arm")
+    assert robot.wait() == 1
+    assert robot.calls == ["connect", "enable_torque", "safe_action"]
+    assert "ZeroDivisionError: a bug on the control path" in robot.errors
+
+
+def test_a_stuck_control_thread_is_ended_by_the_kernel(start: Any) -> None:
+    robot = start("-", "spin")
+    robot.until("DISARMED")
+    robot.say("arm")
+    assert robot.wait() == -signal.SIGALRM
+    assert robot.calls == ["connect", "enable_torque"]  # what is left to do is `edge safe-stop`'s
+
+
+def test_after_kill_9_a_new_process_takes_the_socket(start: Any) -> None:
+    robot = start()
+    robot.until("DISARMED")
+    os.kill(robot.process.pid, signal.SIGKILL)
+    robot.wait()
+    assert (robot.folder / "control.sock").exists()
+    again = start("0.3")
+    assert again.wait() == 0
+    assert again.record["ticks"] == pytest.approx(30, abs=3)
+
+
+# ── what is refused before anything moves ───────────────────────────────────────────────────────────────────────────
+
+
+class Parts:
+    """What `run_robot` is given; a test breaks one of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.robot = configured(folder)
+        self.policy = FakePolicy(spec(joint_names(self.robot)))
+        self.bus = FakeBus(bus_settings(self.robot.buses[0]), MonotonicClock())
+        self.cameras = [FakeCamera(camera_settings(c), self._frame) for c in self.robot.cameras]
+
+    @staticmethod
+    def _frame(number: int) -> int:
+        time.sleep(0.005)
+        return number
+
+    def run(self) -> None:
+        app.run_robot(self.robot, seconds=0.1, policy=self.policy, cameras=self.cameras, buses=[self.bus])
+
+
+def refused(parts: Parts, kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind, match=words) as caught:
+        parts.run()
+    assert "\n" not in str(caught.value)
+    assert {"enable_torque", "write_setpoints", "safe_action"}.isdisjoint(parts.bus.calls)
+    assert not any(camera.is_open for camera in parts.cameras)
+    assert not Path(parts.robot.control.socket).exists()
+
+
+def test_a_policy_of_another_robot(tmp_path: Path) -> None:
+    parts = Parts(tmp_path)
+    parts.policy = FakePolicy(spec(joint_names(parts.robot)[:4]))
+    refused(parts, BundleError, "state of 4 dimensions")
+    assert "connect" not in parts.bus.calls
+
+
+def test_a_bus_that_does_not_answer(tmp_path: Path) -> None:
+    parts = Parts(tmp_path)
+    parts.bus.fail(DriverError("bus 'arm': no motor answers"), "connect")
+    refused(parts, DriverError, "no motor answers")
+
+
+def test_a_camera_that_is_not_there(tmp_path: Path) -> None:
+    parts = Parts(tmp_path)
+    parts.cameras[1].open_errors.append(DriverError("camera wrist: no such device"))
+    refused(parts, DriverError, "no such device")
+
+
+def test_a_camera_that_never_gives_a_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "FIRST_FRAME_S", 0.1)
+    parts = Parts(tmp_path)
+
+    def silent(number: int) -> int:
+        time.sleep(0.01)
+        raise DriverError("camera base: silent")
+
+    parts.cameras[0] = FakeCamera(camera_settings(parts.robot.cameras[0]), silent)
+    refused(parts, DriverError, "camera base: no frame within 0.1 s")
+
+
+def test_an_instruction_that_is_too_long(tmp_path: Path) -> None:
+    import msgspec
+
+    parts = Parts(tmp_path)
+    policy = msgspec.structs.replace(parts.robot.policy, instruction="word " * 200)
+    parts.robot = msgspec.structs.replace(parts.robot, policy=policy)
+    refused(parts, InstructionError, "say it in fewer words")
+
+
+def test_a_bundle_that_is_not_there(tmp_path: Path) -> None:
+    parts = Parts(tmp_path)
+    with pytest.raises(EdgeError, match="no such bundle"):
+        app.run_robot(parts.robot, cameras=parts.cameras, buses=[parts.bus])
+    assert parts.bus.calls == []

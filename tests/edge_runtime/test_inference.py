@@ -1,0 +1,171 @@
+"""The inference thread: what it asks the policy, what it publishes, and what it does when the policy fails."""
+
+from __future__ import annotations
+
+import math
+import threading
+
+import numpy as np
+import pytest
+
+from drivers.cameras.base import CameraSettings
+from edge_runtime import inference as module
+from edge_runtime.clock import FakeClock
+from edge_runtime.inference import WARM_UPS, Inference
+from edge_runtime.link import IDLE, Link, Request
+from edge_runtime.observation import CameraThread, Observer
+from edge_runtime.recorder import Inferences
+from tests.edge_runtime.fakes import DT_NS, HORIZON, FakeCamera, FakePolicy, prompt, spec
+
+MS = 1_000_000
+JOINTS = ("a", "b", "c")
+
+
+class Bench:
+    """An inference without its thread, on a fake clock, with one camera that a test steps."""
+
+    def __init__(self, state_rad: float = 1.0, action_rad: float = 1.0) -> None:
+        self.events: list[tuple[str, str]] = []
+        self.clock = FakeClock(1_000 * MS)
+        self.link = Link(HORIZON, 3, DT_NS)
+        self.policy = FakePolicy(spec(JOINTS, ("base",)))
+        report = lambda name, cause: self.events.append((name, cause))  # noqa: E731
+        camera = FakeCamera(CameraSettings("base", "/dev/none", 640, 480, 30.0), lambda n: n)
+        self.arrived = threading.Event()
+        self.camera = CameraThread(camera, arrived=self.arrived, report=report)
+        self.inferences = Inferences(100)
+        self.inference = Inference(
+            self.policy,
+            observer=Observer([self.camera], self.policy.frames, self.link),
+            link=self.link,
+            clock=self.clock,
+            inferences=self.inferences,
+            arrived=self.arrived,
+            report=report,
+            state_units_rad=np.full(3, state_rad),
+            action_units_rad=np.full(3, action_rad),
+        )
+        self.request = Request(7, prompt("fetch"))
+        self.joints(0.5)
+
+    def joints(self, value: float) -> None:
+        self.link.joints.back.position_rad[:] = value
+        self.link.joints.publish()
+
+    def infer(self) -> bool:
+        self.camera.read()
+        return self.inference.infer(self.request)
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSE_S", 0.0)
+
+
+def test_a_chunk_carries_its_actions_and_the_time_of_its_frame() -> None:
+    bench = Bench()
+    bench.policy.act = lambda o, out: (bench.clock.advance(60 * MS), out.__setitem__(slice(None), 0.25))
+    assert bench.infer()
+    chunk = bench.link.chunks.take()
+    assert chunk is not None
+    assert (chunk.actions == 0.25).all()
+    assert (chunk.capture_ns, chunk.ready_ns) == (1 * MS, 1_060 * MS)
+    assert (chunk.sequence, chunk.request, chunk.dt_ns) == (1, 7, DT_NS)
+    assert bench.inferences.duration_ns[0] == 60 * MS
+    seen = bench.policy.seen[0]
+    assert seen.prompt.instruction == "fetch"
+    assert seen.state.tolist() == [0.5] * 3
+    assert seen.frames["base"] is bench.policy.frames["base"]  # no copy between buffer and policy
+    assert (seen.frames["base"] == 1).all()
+
+
+def test_units_of_state_and_action_are_converted() -> None:
+    bench = Bench(state_rad=math.pi / 180, action_rad=math.pi / 180)
+    bench.joints(math.pi / 2)
+    bench.policy.act = lambda o, out: out.__setitem__(slice(None), 180.0)
+    bench.infer()
+    assert bench.policy.seen[0].state == pytest.approx([90.0] * 3)
+    chunk = bench.link.chunks.take()
+    assert chunk is not None
+    assert chunk.actions == pytest.approx(np.full((HORIZON, 3), math.pi))
+
+
+def test_the_heartbeat_shows_the_inference_in_flight() -> None:
+    bench = Bench()
+    beats = []
+    bench.policy.act = lambda o, out: beats.append(bench.link.inference_started_ns)
+    bench.infer()
+    assert beats == [1_000 * MS]
+    assert bench.link.inference_started_ns == 0
+
+
+def test_nothing_is_inferred_without_a_request_or_a_new_frame() -> None:
+    bench = Bench()
+    bench.camera.read()
+    assert not bench.inference.infer(IDLE)
+    assert bench.inference.infer(bench.request)
+    assert not bench.inference.infer(bench.request)
+    assert len(bench.policy.seen) == 1
+
+
+def test_a_new_instruction_counts_from_the_next_inference() -> None:
+    bench = Bench()
+    bench.infer()
+    bench.request = Request(7, prompt("another"))
+    bench.infer()
+    assert [o.prompt.instruction for o in bench.policy.seen] == ["fetch", "another"]
+
+
+def boom(observation: object, out: object) -> None:
+    raise ValueError("out of memory")
+
+
+def test_a_policy_that_raises_is_an_event_and_the_next_inference_goes_on() -> None:
+    bench = Bench()
+    bench.policy.act = boom
+    for _ in range(3):
+        assert bench.infer()
+    assert bench.events == [("inference failed", "ValueError: out of memory")]
+    assert bench.link.failure == (7, "ValueError: out of memory")
+    assert bench.link.inference_started_ns == 0
+    assert bench.inference.failed == 3
+    assert bench.link.chunks.take() is None
+    bench.policy.act = None
+    bench.infer()
+    assert bench.link.failure == (7, "")
+    assert bench.link.chunks.take() is not None
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_actions_that_are_not_finite_are_never_published(bad: float) -> None:
+    bench = Bench()
+    bench.policy.act = lambda o, out: out.__setitem__((3, 1), bad)
+    bench.infer()
+    assert bench.link.chunks.take() is None
+    assert bench.events == [("inference failed", "the policy's actions are not finite")]
+
+
+# ── with its thread ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_thread_warms_up_uncounted_then_waits_for_a_request() -> None:
+    bench = Bench()
+    bench.inference.start(prompt("warm"))
+    assert len(bench.policy.seen) == WARM_UPS
+    assert bench.inferences.total == 0
+    assert bench.link.chunks.take() is None
+    got = threading.Event()
+    bench.policy.act = lambda o, out: got.set()
+    bench.link.request = bench.request
+    bench.camera.read()
+    assert got.wait(5.0)
+    bench.inference.stop()
+    assert bench.inferences.total == 1
+
+
+def test_a_policy_that_cannot_infer_at_all_says_so_at_the_start() -> None:
+    bench = Bench()
+    bench.policy.act = boom
+    with pytest.raises(ValueError, match="out of memory"):
+        bench.inference.start(prompt("warm"))
+    bench.inference.stop()

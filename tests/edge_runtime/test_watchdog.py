@@ -1,0 +1,241 @@
+"""Every deadline, just below and just above it: what happens, why, and how often it is counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from drivers.errors import Disconnected, Overload, Timeout
+from edge_runtime import states
+from edge_runtime.buses import Line
+from edge_runtime.clock import FakeClock
+from edge_runtime.config import Deadlines
+from edge_runtime.devices import bus_settings
+from edge_runtime.states import Happening, Mode
+from edge_runtime.watchdog import Readings, Watchdog
+from tests.edge_runtime.fakes import FakeBus, Rig, robot
+
+MS = 1_000_000
+NOW = 10_000 * MS
+DRIVING = [mode for mode in states.TRANSITIONS if mode.drives]
+
+
+class Post:
+    """A watchdog, one bus and readings in which all is well."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str]] = []
+        bus = FakeBus(bus_settings(robot().buses[0]), FakeClock())
+        self.line = Line(bus, np.zeros(6), np.zeros(6), np.zeros(6))
+        self.watchdog = Watchdog(
+            Deadlines(), ["base", "wrist"], [self.line], lambda name, cause: self.events.append((name, cause))
+        )
+        self.now = Readings(2)
+        self.now.now_ns = NOW
+        self.now.frame_ns = [NOW - 30 * MS, NOW - 40 * MS]
+        self.now.chunk_ns = NOW - 100 * MS
+        self.now.coasting_since_ns = NOW
+
+    def judge(self, mode: Mode = states.TASK, **readings: Any) -> Happening | None:
+        for name, value in readings.items():
+            setattr(self.now, name, value)
+        return self.watchdog.judge(mode, self.now)
+
+    def miss(self, error: Exception, times: int = 1) -> None:
+        for _ in range(times):
+            self.line.fail(error)  # type: ignore[arg-type]
+            self.line.close_cycle()
+
+
+@pytest.fixture
+def post() -> Post:
+    return Post()
+
+
+def test_all_is_well(post: Post) -> None:
+    for mode in states.TRANSITIONS:
+        if mode is not states.COAST:
+            assert post.judge(mode) is None
+    assert post.judge(states.COAST) is Happening.FRESH
+    assert post.events == []
+    assert set(post.watchdog.counts().values()) == {0}
+
+
+LATE = [
+    ("frame late", {"frame_ns": [NOW - 200 * MS, NOW]}, {"frame_ns": [NOW - 200 * MS - 1, NOW]}),
+    ("frame late", {"frame_ns": [NOW, NOW - 200 * MS]}, {"frame_ns": [NOW, NOW - 200 * MS - 1]}),
+    ("chunk late", {"chunk_ns": NOW - 600 * MS}, {"chunk_ns": NOW - 600 * MS - 1}),
+    ("inference late", {"inference_started_ns": NOW - 250 * MS}, {"inference_started_ns": NOW - 250 * MS - 1}),
+]
+
+
+@pytest.mark.parametrize(("name", "in_time", "late"), LATE)
+def test_an_arrow_of_the_frames_way_leads_from_run_to_coast(post: Post, name: str, in_time: dict, late: dict) -> None:
+    assert post.judge(**in_time) is None
+    assert post.judge(**late) is Happening.LATE
+    assert [event for event, _ in post.events] == [name]
+    assert post.watchdog.cause == post.events[0][1]
+    assert post.watchdog.counts()[name] == 1
+    assert post.judge(states.COAST, **late) is None
+    assert post.watchdog.counts()[name] == 1  # it is still the same lateness
+    assert post.judge(states.COAST, **in_time) is Happening.FRESH
+    assert post.judge(**late) is Happening.LATE
+    assert post.watchdog.counts()[name] == 2
+
+
+@pytest.mark.parametrize(("name", "in_time", "late"), LATE)
+def test_arrows_are_judged_only_during_a_task(post: Post, name: str, in_time: dict, late: dict) -> None:
+    for mode in states.TRANSITIONS:
+        if mode not in (states.TASK, states.COAST):
+            assert post.judge(mode, **late) is None
+    assert post.watchdog.counts()[name] == 0
+
+
+def test_the_cause_names_the_camera_and_both_figures(post: Post) -> None:
+    post.judge(frame_ns=[NOW, NOW - 231 * MS])
+    assert post.watchdog.cause == "newest frame of camera wrist is 231.0 ms old, limit 200 ms"
+
+
+def test_no_inference_in_flight_is_not_late(post: Post) -> None:
+    assert post.judge(inference_started_ns=0) is None
+
+
+def test_a_failed_inference_coasts_until_one_succeeds(post: Post) -> None:
+    assert post.judge(inference_failure="ValueError: bad") is Happening.LATE
+    assert post.watchdog.cause == "ValueError: bad"
+    assert post.judge(states.COAST) is None
+    assert post.judge(states.COAST, inference_failure="") is Happening.FRESH
+
+
+def test_the_end_of_a_chunk_leads_to_coast_and_then_to_hold(post: Post) -> None:
+    assert post.judge(still=True) is Happening.LATE
+    assert post.judge(states.COAST) is Happening.FAULT
+    assert "nothing left to coast on" in post.watchdog.cause
+
+
+def test_waiting_for_the_first_chunk_is_no_lateness_until_its_deadline(post: Post) -> None:
+    assert post.judge(still=True, chunk_waiting=True, chunk_ns=NOW - 600 * MS) is None
+    assert post.judge(chunk_ns=NOW - 601 * MS) is Happening.LATE
+    assert post.judge(states.COAST) is Happening.FAULT
+
+
+def test_coast_has_an_end(post: Post) -> None:
+    late = {"chunk_ns": NOW - 700 * MS}
+    assert post.judge(states.COAST, coasting_since_ns=NOW - 1000 * MS, **late) is None
+    assert post.judge(states.COAST, coasting_since_ns=NOW - 1001 * MS, **late) is Happening.FAULT
+    assert post.watchdog.cause == "coasting for 1001.0 ms, limit 1000 ms"
+    assert post.watchdog.counts()["coast late"] == 1
+
+
+def test_a_late_tick_is_an_event_and_no_more(post: Post) -> None:
+    assert post.judge(lateness_ns=5 * MS) is None
+    assert post.events == []
+    assert post.judge(lateness_ns=5 * MS + 1) is None
+    assert post.events == [("tick late", "control tick woke 5.0 ms late, limit 5 ms")]
+    post.judge(states.DISARMED, lateness_ns=0)
+    post.judge(states.DISARMED, lateness_ns=9 * MS)
+    assert post.watchdog.counts()["tick late"] == 2
+
+
+@pytest.mark.parametrize("mode", DRIVING, ids=str)
+def test_a_silent_bus_faults_every_mode_that_drives(post: Post, mode: Mode) -> None:
+    post.miss(Timeout("no answer"), 9)
+    assert post.judge(mode) is None or mode is states.COAST
+    post.miss(Timeout("no answer"))
+    expected = None if mode is states.FAULTED else Happening.FAULT
+    assert post.judge(mode) is expected
+
+
+def test_a_bus_still_silent_when_the_arm_has_stopped_is_lost(post: Post) -> None:
+    post.miss(Timeout("no answer"), 10)
+    assert post.judge(states.FAULTED, still=False) is None
+    assert post.judge(states.FAULTED, still=True) is Happening.LOST
+    assert post.watchdog.cause == "10 serial cycles in a row failed: no answer"
+
+
+def test_a_port_that_is_gone_is_not_waited_for(post: Post) -> None:
+    post.miss(Disconnected("unplugged"))
+    assert post.judge() is Happening.FAULT
+
+
+def test_one_good_cycle_starts_the_count_of_misses_again(post: Post) -> None:
+    post.miss(Timeout("no answer"), 9)
+    post.line.close_cycle()
+    post.miss(Timeout("no answer"), 9)
+    assert post.judge() is None
+    assert post.line.missed == 18
+
+
+def test_a_motor_fault_holds_and_is_not_a_lost_bus(post: Post) -> None:
+    post.miss(Overload("gripper: overload"))
+    assert post.judge(states.READY) is Happening.FAULT
+    assert post.watchdog.cause == "gripper: overload"
+    post.line.close_cycle()
+    assert post.judge(states.FAULTED, still=True) is None
+
+
+def test_a_refused_setpoint_faults(post: Post) -> None:
+    assert post.judge(states.PARK, refused="gripper") is Happening.FAULT
+    assert post.watchdog.cause == "setpoint of gripper is not finite"
+
+
+@pytest.mark.parametrize("mode", [states.DISARMED, states.SAFE], ids=str)
+def test_nothing_happens_where_nothing_is_driven(post: Post, mode: Mode) -> None:
+    post.miss(Disconnected("unplugged"), 50)
+    assert post.judge(mode, refused="gripper", still=True, chunk_ns=0) is None
+
+
+# ── the whole way, through the real loop ────────────────────────────────────────────────────────────────────────────
+
+
+def test_run_coast_run_when_the_camera_comes_back() -> None:
+    rig = Rig(robot())
+    rig.run_task()
+    rig.cameras[1].stop()
+    rig.until("COAST (task)", limit=40, each=rig.fed)
+    rig.cameras[1].stopped_ns = None
+    rig.tick()
+    assert rig.mode == "RUN (task)"
+    assert len(rig.named("frame late")) == 1
+
+
+def test_run_coast_hold_when_inference_hangs() -> None:
+    rig = Rig(robot())
+    rig.run_task()
+    rig.link.inference_started_ns = rig.clock.now_ns()
+    assert rig.until("COAST (task)", limit=40) == pytest.approx(25, abs=1)
+    ticks = rig.until("HOLD", limit=100)  # the chunk of 450 ms, 100 ms old when it came, is followed to its end
+    assert ticks == pytest.approx(11, abs=2)
+    assert "nothing left to coast on: inference in flight" in rig.named("HOLD")[0]
+    rig.tick(200)
+    assert rig.mode == "HOLD"
+    assert rig.bus.torque
+
+
+def test_coast_keeps_following_the_chunk() -> None:
+    rig = Rig(robot(deadlines={"chunk_age_ms": 120.0}))
+    rig.run_task()
+    rig.chunk(rig.loop.buses.setpoint_rad + 0.01 * np.arange(10)[:, None], age_ns=100 * MS)
+    rig.until("COAST (task)", limit=10)
+    before = rig.loop.buses.setpoint_rad.copy()
+    rig.tick(5)
+    assert rig.mode == "COAST (task)"
+    assert rig.loop.buses.setpoint_rad - before == pytest.approx([0.01] * 6, abs=1e-9)
+
+
+def test_a_failed_inference_of_an_earlier_task_does_not_count() -> None:
+    rig = Rig(robot())
+    rig.run_task()
+    rig.link.failure = (rig.link.request.number, "ValueError: bad")
+    rig.tick()
+    assert rig.mode == "COAST (task)"
+    rig.until("HOLD")
+    rig.tick(100)
+    rig.say("reset")
+    rig.say("task", "again")
+    rig.until("RUN (task)")
+    rig.chunk()
+    rig.tick(5)
+    assert rig.mode == "RUN (task)"
