@@ -20,7 +20,7 @@ from edge_runtime.errors import CommandError, EdgeError
 MAX_LINE = 65_536
 """Longest request, bytes."""
 MAX_CLIENTS = 16
-BACKLOG = 8
+BACKLOG = 64
 ANSWER_S = 10.0
 """Longest wait for an answer."""
 _POLL_S = 0.005
@@ -49,20 +49,15 @@ class ControlSocket:
 
     def __init__(self, path: Path, mode: int) -> None:
         """Listen at `path` with permissions `mode`; raises `EdgeError` where another robot listens there already."""
+        try:
+            _make_room(path)
+            self._listener = _listen(path, mode)
+            self._inode = path.stat().st_ino
+        except OSError as error:
+            raise EdgeError(f"control.socket: {path}: {error.strerror}") from error
         self._path = path
         self._clients: dict[int, _Client] = {}
         self._selector = selectors.DefaultSelector()
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            _make_room(path)
-            self._listener.bind(str(path))
-            path.chmod(mode)  # before listen: nobody connects with the permissions that bind left
-            self._listener.listen(BACKLOG)
-        except OSError as error:
-            self._listener.close()
-            raise EdgeError(f"control.socket: {path}: {error.strerror}") from error
-        self._inode = path.stat().st_ino
-        self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ)
 
     def serve(self, handler: Handler, timeout_s: float) -> None:
@@ -166,7 +161,22 @@ def _make_room(path: Path) -> None:
         except ConnectionRefusedError:
             path.unlink()
             return
+        except (BlockingIOError, TimeoutError):
+            pass  # it is so busy that it does not even listen, but it is there
     raise EdgeError(f"control.socket: a robot is running at {path} already: stop that one first")
+
+
+def _listen(path: Path, mode: int) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(str(path))
+        path.chmod(mode)  # before listen: nobody connects with the permissions that bind left
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
 
 
 def send(path: Path, request: dict[str, Any], timeout_s: float = ANSWER_S + 1.0) -> Answer:
@@ -179,7 +189,8 @@ def send(path: Path, request: dict[str, Any], timeout_s: float = ANSWER_S + 1.0)
         try:
             connection.connect(str(path))
             connection.sendall(json.dumps(request).encode() + b"\n")
-            line = connection.makefile("rb").readline()
+            with connection.makefile("rb") as answers:
+                line = answers.readline()
         except (FileNotFoundError, ConnectionRefusedError):
             raise CommandError(f"{path}: no robot is running there: start it with `edge run`") from None
         except PermissionError:

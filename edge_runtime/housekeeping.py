@@ -8,6 +8,7 @@ from collections import deque
 
 from edge_runtime.control_socket import ControlSocket, Handler
 from edge_runtime.events import EventQueue
+from edge_runtime.realtime import helper
 from edge_runtime.record import Event
 
 KEPT = 10_000
@@ -26,7 +27,7 @@ class Housekeeping:
         self._handler = handler
         self._queue = events
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
+        self._thread = helper(self._run, "housekeeping")
 
     def start(self) -> None:
         self._thread.start()

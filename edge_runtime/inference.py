@@ -13,6 +13,7 @@ from edge_runtime.limits import Floats
 from edge_runtime.link import Link, Request
 from edge_runtime.observation import Observer
 from edge_runtime.policies.base import Observation, Policy, Prompt
+from edge_runtime.realtime import helper
 from edge_runtime.recorder import Inferences
 
 WARM_UPS = 2
@@ -59,7 +60,7 @@ class Inference:
         self._state: NDArray[np.float32] = np.zeros(spec.state.dims, dtype=np.float32)
         self._actions: NDArray[np.float32] = np.zeros((spec.horizon, spec.action.dims), dtype=np.float32)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+        self._thread = helper(self._run, "inference")
         self._warm = threading.Event()
         self._broken: Exception | None = None
 

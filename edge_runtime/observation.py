@@ -18,6 +18,7 @@ from drivers.errors import DriverError
 from edge_runtime.events import Report
 from edge_runtime.limits import Floats
 from edge_runtime.link import Link
+from edge_runtime.realtime import helper
 from edge_runtime.slot import Slot
 
 STALL_FRAMES = 8
@@ -54,7 +55,7 @@ class CameraThread:
         self._report = report
         self._timeout_s = max(STALL_S, STALL_FRAMES / settings.fps)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"camera {self.name}", daemon=True)
+        self._thread = helper(self._run, f"camera {self.name}")
         self._frame_id = -1
         self._content = -1
 

@@ -11,13 +11,17 @@ import os
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 
 SWITCH_S = 0.0001
 """How long another thread may keep the interpreter lock once the control thread wants it."""
+
+NICE = -15
+"""Of every other thread that takes the interpreter lock."""
 
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 
@@ -42,9 +46,11 @@ def obtain(priority: int, cpu: int = -1) -> Iterator[RealtimeReport]:
     Memory lock, collector and switch interval are the process's. Threads made from now on are ordinary ones again.
     """
     cores = os.sched_getaffinity(0)
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
     switch_s = sys.getswitchinterval()
     wanted: list[tuple[str, Callable[[], None], str]] = [
         (f"SCHED_FIFO {priority}", lambda: _fifo(priority), f"set LimitRTPRIO or `ulimit -r` to {priority} or more"),
+        (f"nice {NICE} for its helpers", favour, f"set LimitNICE={NICE} or `ulimit -e {20 - NICE}`"),
         ("memory locked", _lock_memory, "set LimitMEMLOCK=infinity or `ulimit -l unlimited`"),
     ]
     if cpu >= 0:
@@ -64,11 +70,32 @@ def obtain(priority: int, cpu: int = -1) -> Iterator[RealtimeReport]:
         yield RealtimeReport(tuple(obtained), tuple(refused))
     finally:
         os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
         ctypes.CDLL(None).munlockall()
         os.sched_setaffinity(0, cores)
         sys.setswitchinterval(switch_s)
         gc.enable()
         gc.unfreeze()
+
+
+def favour() -> None:
+    """Give the calling thread a core before other processes' threads. Raises `PermissionError`.
+
+    The interpreter lock knows no priorities: while its holder waits for a core, control waits for both. Measured beside
+    busy processes on two cores: lateness p99 0.1 ms with this, 2 to 3 ms without.
+    """
+    os.setpriority(os.PRIO_PROCESS, 0, NICE)  # of 0, Linux changes the thread that asks
+
+
+def helper(run: Callable[[], None], name: str) -> threading.Thread:
+    """A thread beside the control thread, not yet started: favoured where permitted, and no reason to live on."""
+
+    def favoured() -> None:
+        with suppress(PermissionError):  # `obtain` says so
+            favour()
+        run()
+
+    return threading.Thread(target=favoured, name=name, daemon=True)
 
 
 def _fifo(priority: int) -> None:

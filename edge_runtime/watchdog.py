@@ -15,7 +15,10 @@ from edge_runtime.states import COAST, FAULTED, TASK, Happening, Mode
 
 
 class Arrow:
-    """One arrow's deadline. Becoming late is one event; it counts again only after it was in time."""
+    """One arrow's deadline. Becoming late is one event; it counts again only after it was in time.
+
+    `what` says it with a place for milliseconds: "inference in flight for {:.1f} ms".
+    """
 
     def __init__(self, name: str, what: str, limit_ms: float, report: Report) -> None:
         self.name = name
@@ -33,7 +36,7 @@ class Arrow:
         late = age_ns > self._limit_ns
         if late and not self.late:
             self.count += 1
-            self.cause = f"{self._what} {age_ns / 1e6:.1f} ms, limit {self._limit_ms:g} ms"
+            self.cause = f"{self._what.format(age_ns / 1e6)}, limit {self._limit_ms:g} ms"
             self._report(self.name, self.cause)
         self.late = late
         return late
@@ -71,14 +74,14 @@ class Watchdog:
         self._lines = lines
         self._report = report
         self._serial_misses = deadlines.serial_misses
-        self._tick = Arrow("tick late", "control tick woke after", deadlines.tick_ms, report)
+        self._tick = Arrow("tick late", "control tick woke {:.1f} ms late", deadlines.tick_ms, report)
         self._frames = [
-            Arrow("frame late", f"newest frame of camera {name} is from before", deadlines.frame_age_ms, report)
+            Arrow("frame late", f"newest frame of camera {name} is {{:.1f}} ms old", deadlines.frame_age_ms, report)
             for name in cameras
         ]
-        self._chunk = Arrow("chunk late", "frame behind the chunk is from before", deadlines.chunk_age_ms, report)
-        self._inference = Arrow("inference late", "inference in flight for", deadlines.inference_ms, report)
-        self._coast = Arrow("coast late", "coasting for", deadlines.coast_ms, report)
+        self._chunk = Arrow("chunk late", "frame behind the chunk is {:.1f} ms old", deadlines.chunk_age_ms, report)
+        self._inference = Arrow("inference late", "inference in flight for {:.1f} ms", deadlines.inference_ms, report)
+        self._coast = Arrow("coast late", "coasting for {:.1f} ms", deadlines.coast_ms, report)
         self._of_task = (*self._frames, self._chunk, self._inference, self._coast)
 
     def judge(self, mode: Mode, now: Readings) -> Happening | None:
