@@ -39,7 +39,7 @@ class Stamp:
 
 
 class Camera(ABC):
-    """A source of frames. Construct, `open`, then `read_into` again and again; `close` is safe at any time, and twice."""
+    """A source of frames. Construct, `open`, then `read_into` over and over; `close` is safe at any time, and twice."""
 
     def __init__(self, settings: CameraSettings) -> None:
         self.settings = settings
