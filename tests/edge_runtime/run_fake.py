@@ -1,6 +1,6 @@
 """A program for `test_app.py`: the real process around fake devices, which write down what they were told.
 
-`python -m tests.edge_runtime.run_fake FOLDER [seconds] [fault]`: control socket, `bus.log` and `record.json` are in FOLDER.
+`python -m tests.edge_runtime.run_fake FOLDER [SECONDS|-] [FAULT]`: socket, `bus.log`, `record.json` are in FOLDER.
 """
 
 from __future__ import annotations
