@@ -16,7 +16,7 @@ from benchmarks.demo.teacher import DT_S
 from drivers.sim.arm import Floats
 from drivers.sim.world import World
 
-TICK_S, REPLAN_S, LATENCY_S, LIMIT_S = 0.02, 0.2, 0.1, 10.0
+TICK_S, REPLAN_S, LATENCY_S, LIMIT_S = 0.02, 0.2, 0.1, 8.0
 
 
 @dataclass

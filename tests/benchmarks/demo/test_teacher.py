@@ -1,4 +1,4 @@
-"""The scripted teacher does the task by itself, from anywhere, and its chunks go on smoothly from the measured joints."""
+"""The scripted teacher does the task by itself, and its chunks go on smoothly from the measured joints."""
 
 from __future__ import annotations
 

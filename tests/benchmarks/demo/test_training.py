@@ -15,8 +15,6 @@ from benchmarks.demo.policies import InTorch
 from benchmarks.demo.rollout import begin
 from export.models.pi0 import Pi0
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.*")
-
 
 @pytest.fixture(scope="module")
 def scenes() -> data.Scenes:
@@ -39,7 +37,7 @@ def test_all_stages_run_and_the_checkpoint_acts(
     act.train_together(policy, heads, scenes, chunks, 8, scale, prompts, tmp_path, "together", 2, 1e-3, batch=4)
     assert not torch.equal(before, policy.vision.post_layernorm.weight)
     assert "held" in capsys.readouterr().out
-    assert float(policy.action_in_proj.weight[:, act.JOINTS :].abs().max()) == 0.0
+    assert not policy.action_in_proj.weight[:, act.JOINTS :].any()
 
     checkpoint = write_checkpoint(policy, scale, tokenizer, tmp_path / "checkpoint")
     acting = InTorch(checkpoint)
@@ -66,13 +64,13 @@ def test_a_stopped_stage_goes_on_where_it_was(tmp_path: Path) -> None:
         for steps in stops:
             layer = line()
             fit(Stage("line", steps, 0.05), {"line": layer}, loss_of, folder)
-        return float(layer.weight), drawn
+        return float(layer.weight.detach()), drawn
 
     once, drawn_once = run(tmp_path / "once", [30])
     again, drawn_again = run(tmp_path / "again", [30, 30])
     assert once == again
     assert len(drawn_again) == len(drawn_once) == 30
-    assert abs(once - 2.0) < abs(float(line().weight) - 2.0)
+    assert abs(once - 2.0) < abs(float(line().weight.detach()) - 2.0)
 
 
 def test_flow_loss_is_small_where_the_velocity_is_right() -> None:
