@@ -9,7 +9,7 @@ figures that are no joint angles (hand steps, as in BridgeData V2) are recorded 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from edge_runtime import app, devices, null_robot
 from edge_runtime.errors import EdgeError, InstructionError
 from edge_runtime.fit import check_fit, units_rad
-from edge_runtime.footage import Footage, camera_fields, take_episodes
+from edge_runtime.footage import Footage, Take, camera_fields, take_episodes
 from edge_runtime.limits import Floats
+from edge_runtime.policies.base import Policy
 from edge_runtime.policy import open_policy
 from edge_runtime.projector import Arm, Eye, Played, Projector
 from edge_runtime.record import RunRecord
@@ -36,6 +37,8 @@ class Replay:
     played: tuple[Played, ...]
     command_t_ns: NDArray[np.int64]
     command: Floats
+    refused: tuple[str, ...] = ()
+    """Episodes that were not played, and why."""
 
     def episode_of(self) -> NDArray[np.int64]:
         """[N] which episode each command belongs to, -1 between two."""
@@ -58,7 +61,7 @@ class Replay:
             }
             for p in self.played
         ]
-        return {"replay": {"rate_hz": self.rate_hz, "episodes": episodes}}
+        return {"replay": {"rate_hz": self.rate_hz, "episodes": episodes, "refused": list(self.refused)}}
 
     def text(self) -> str:
         """A line for each episode."""
@@ -68,6 +71,7 @@ class Replay:
                 f"  episode {e['episode']}: {e['steps']} steps in {e['seconds']:.1f} s, {e['commands']} commands"
             )
             lines[-1] += f", cut short: {e['cut']}" if e["cut"] else ""
+        lines += [f"  not played: {why}" for why in self.refused]
         return "\n".join(lines)
 
     def save_commands(self, path: Path) -> None:
@@ -85,7 +89,7 @@ def replay_frames(
     rate_hz: float | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Replay:
-    """Play episodes of `footage` (all for None) to the policy of `bundle`, one after another.
+    """Play episodes of `footage` to the policy of `bundle`, one after another; for None all whose instruction it takes.
 
     `cameras` maps the policy's cameras to fields of the footage, where they have not the same name; `rate_hz` is the
     rate of its steps, where the footage does not know it. `say` is told each episode as it begins. Raises `EdgeError`
@@ -97,11 +101,9 @@ def replay_frames(
     policy = open_policy(bundle)
     spec = policy.spec
     takes = take_episodes(footage, spec, camera_fields(spec, footage, cameras or {}), episodes)
-    for take in takes:
-        try:
-            policy.prompt(take.instruction)
-        except InstructionError as error:
-            raise InstructionError(f"{footage.name}, episode {take.index}: {error}") from error
+    takes, refused = playable(policy, takes)
+    if refused and (episodes is not None or not takes):
+        raise InstructionError(f"{footage.name}, {refused[0]}")
     with tempfile.TemporaryDirectory(prefix="edge-replay-") as folder:
         robot = null_robot.describe(spec, takes, rate_hz, bundle, Path(folder) / "control.sock")
         check_fit(robot, spec)
@@ -112,4 +114,16 @@ def replay_frames(
         record = app.run_robot(robot, policy=policy, cameras=eyes, buses=[bus], beside=projector.run)
     commands = arm.commands()
     command = commands.position_rad / units_rad(robot, spec.action)
-    return Replay(record, rate_hz, tuple(projector.played), commands.t_ns, command)
+    return Replay(record, rate_hz, tuple(projector.played), commands.t_ns, command, tuple(refused))
+
+
+def playable(policy: Policy, takes: Sequence[Take]) -> tuple[list[Take], list[str]]:
+    """The takes whose instruction the policy accepts, and a line for each of the others that says why not."""
+    accepted, refused = [], []
+    for take in takes:
+        try:
+            policy.prompt(take.instruction)
+            accepted.append(take)
+        except InstructionError as error:
+            refused.append(f"episode {take.index}: {error}")
+    return accepted, refused

@@ -16,6 +16,7 @@ import pytest
 from edge_runtime import cli, replay
 from edge_runtime.bundle_spec import VectorSpec
 from edge_runtime.errors import BundleError, EdgeError, InstructionError
+from edge_runtime.footage import camera_fields, take_episodes
 from tests.calibration import rlds_writer
 from tests.conftest import ROOT
 from tests.edge_runtime.replay_probe import EPISODES, SPEC, STEPS, Footage, ProbePolicy, Recording
@@ -102,14 +103,24 @@ def no_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge_runtime.app.run_robot", never)
 
 
-def test_an_instruction_that_is_too_long_is_refused_before_anything_runs(no_run: None) -> None:
-    class Wordy(Footage):
-        def episodes(self) -> Any:
-            yield from super().episodes()
-            yield Recording(2, "put the cup on the tray that is behind the red box")
+class Wordy(Footage):
+    """A third episode, with an instruction that the probe does not take."""
 
+    def episodes(self) -> Any:
+        yield from super().episodes()
+        yield Recording(2, "put the cup on the tray that is behind the red box")
+
+
+def test_an_instruction_that_is_too_long_is_refused_before_anything_runs(no_run: None) -> None:
     with pytest.raises(InstructionError, match="probe, episode 2: too long"):
-        replay.replay_frames(Wordy(), Path("bundle"), cameras={"base": "left"})
+        replay.replay_frames(Wordy(), Path("bundle"), cameras={"base": "left"}, episodes=[0, 2])
+
+
+def test_an_instruction_that_is_too_long_is_not_played_where_nobody_named_its_episode() -> None:
+    takes = take_episodes(Wordy(), SPEC, camera_fields(SPEC, Wordy(), {"base": "left"}), None)
+    accepted, refused = replay.playable(ProbePolicy(), takes)
+    assert [take.index for take in accepted] == [0, 1]
+    assert [line.partition(":")[0] for line in refused] == ["episode 2"]
 
 
 @pytest.mark.parametrize(
