@@ -86,7 +86,8 @@ def run_robot(
         with _signals(loop), realtime.obtain(robot.control.priority, robot.control.cpu) as settings, stuck:
             _log.info("%s", settings)
             loop.run(seconds)
-    return session.record(started_ns, housekeeping.kept, machine.describe(settings))
+        ended_ns = session.clock.now_ns()
+    return session.record(started_ns, ended_ns, housekeeping.kept, machine.describe(settings))
 
 
 def _policy(robot: Robot) -> Policy:

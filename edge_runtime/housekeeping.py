@@ -41,7 +41,10 @@ class Housekeeping:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._control.serve(self._handler, ROUND_S)
+            try:
+                self._control.serve(self._handler, ROUND_S)
+            except Exception as error:  # noqa: BLE001  a request that breaks something must not be the last that is heard
+                self._queue.report("housekeeping failed", f"{type(error).__name__}: {error}")
             self._keep()
 
     def _keep(self) -> None:

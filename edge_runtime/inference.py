@@ -82,30 +82,33 @@ class Inference:
         """One inference for `request`, if there is something new to see. A failure is an event, never raised."""
         if request.prompt is None:
             return False
-        capture_ns = self._observer.observe(self._state_rad)
-        if not capture_ns:
-            return False
-        link, chunk = self._link, self._link.chunks.back
-        link.inference_started_ns = began_ns = self._clock.now_ns()
         try:
+            capture_ns = self._observer.observe(self._state_rad)
+            if not capture_ns:
+                return False
+            self._link.inference_started_ns = began_ns = self._clock.now_ns()
             self._call(request.prompt)
         except Exception as error:  # noqa: BLE001  whatever a policy raises, the arm must be told and this thread go on
             self._fail(request, f"{type(error).__name__}: {error}")
             return True
         finally:
-            ended_ns = self._clock.now_ns()
-            link.inference_started_ns = 0
+            self._link.inference_started_ns = 0
+        ended_ns = self._clock.now_ns()
         self._inferences.add(ended_ns, ended_ns - began_ns)
-        if not np.isfinite(self._actions).all():
+        if np.isfinite(self._actions).all():
+            self._publish(request, capture_ns, ended_ns)
+        else:
             self._fail(request, "the policy's actions are not finite")
-            return True
+        return True
+
+    def _publish(self, request: Request, capture_ns: int, ended_ns: int) -> None:
+        chunk = self._link.chunks.back
         np.multiply(self._actions, self._rad, out=chunk.actions)
-        chunk.capture_ns, chunk.ready_ns = capture_ns, ended_ns
         self.chunks += 1
         chunk.sequence, chunk.request = self.chunks, request.number
-        link.chunks.publish()
-        link.failure = (request.number, "")
-        return True
+        chunk.capture_ns, chunk.ready_ns = capture_ns, ended_ns
+        self._link.chunks.publish()
+        self._link.failure = (request.number, "")
 
     def _call(self, prompt: Prompt) -> None:
         np.multiply(self._state_rad, self._per_rad, out=self._state, casting="same_kind")

@@ -23,24 +23,14 @@ class Request(NamedTuple):
 IDLE = Request(0, None)
 
 
-class JointState:
-    """Measured positions [n], rad, and when they were read."""
-
-    __slots__ = ("position_rad", "stamp_ns")
-
-    def __init__(self, n: int) -> None:
-        self.position_rad: Floats = np.zeros(n)
-        self.stamp_ns = 0
-
-
 class Link:
     """Between the control thread and the inference thread."""
 
     def __init__(self, horizon: int, n: int, dt_ns: int) -> None:
         self.request = IDLE
         """Written by control."""
-        self.joints = Slot(JointState(n), JointState(n), JointState(n))
-        """Written by control."""
+        self.joints: Slot[Floats] = Slot(np.zeros(n), np.zeros(n), np.zeros(n))
+        """Measured positions [n], rad. Written by control."""
         self.chunks = Slot(Chunk(horizon, n, dt_ns), Chunk(horizon, n, dt_ns), Chunk(horizon, n, dt_ns))
         """Written by inference."""
         self.inference_started_ns = 0

@@ -65,6 +65,7 @@ class ControlLoop:
         self._ticks = ticks
         self._pet = pet
         self._stuck_s = robot.deadlines.stuck_ms / 1e3
+        # a serial cycle ends by its own deadline, and before the next slot
         self._cycle_ns = min(int(robot.deadlines.serial_ms * 1e6), period_ns)
         self._health_ticks = max(1, int(HEALTH_S * robot.control.rate_hz / len(limits.names)))
         self._closing = ""
@@ -96,6 +97,7 @@ class ControlLoop:
         confirmed the safe action.
         """
         self.pacer.begin()
+        self._pet(self._stuck_s)
         end_ns = None if seconds is None else self.pacer.due_ns + int(seconds * 1e9)
         try:
             while not (self._closing and self._at_rest()):
@@ -153,12 +155,9 @@ class ControlLoop:
 
     def _read(self) -> None:
         self.buses.read(self._cycle_began_ns)
-        now_ns = self._clock.now_ns()
-        self._serial_ns = now_ns - self._cycle_began_ns
-        joints = self._link.joints
-        joints.back.position_rad[:] = self.buses.measured_rad
-        joints.back.stamp_ns = now_ns
-        joints.publish()
+        self._serial_ns = self._clock.now_ns() - self._cycle_began_ns
+        self._link.joints.back[:] = self.buses.measured_rad
+        self._link.joints.publish()
         if self._ticks.total % self._health_ticks == 0 and 2 * self._serial_ns < self._cycle_ns:
             self.buses.read_next_health(self._cycle_began_ns + self._cycle_ns)
 

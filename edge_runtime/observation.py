@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.cameras.base import Camera, Frame
-from drivers.errors import DriverError
 from edge_runtime.events import Report
 from edge_runtime.limits import Floats
 from edge_runtime.link import Link
@@ -98,7 +97,7 @@ class CameraThread:
                 while not self._stop.is_set():
                     self.read()
                     lost = 0
-            except DriverError as error:
+            except Exception as error:  # noqa: BLE001  whatever a driver raises, this camera is to come back
                 if not lost:
                     self._report("camera lost", str(error))
                 self._camera.close()
@@ -125,7 +124,7 @@ class Observer:
         joints = self._link.joints.take()
         if joints is None:
             return 0
-        state_rad[:] = joints.position_rad
+        state_rad[:] = joints
         for index, (camera, frame) in enumerate(self._cameras):
             picture = camera.pictures.take()
             if picture is not None:

@@ -132,11 +132,11 @@ class Session:
         counts["inferences failed"] = self.inference.failed
         return counts
 
-    def record(self, started_ns: int, events: Iterable[Event], machine: dict[str, Any]) -> RunRecord:
-        """What the run leaves behind; call it when the loop has ended."""
+    def record(self, started_ns: int, ended_ns: int, events: Iterable[Event], machine: dict[str, Any]) -> RunRecord:
+        """What the run leaves behind."""
         ticks, kept = self.ticks, self.ticks.order()
         inferences, inferred = self.inferences, self.inferences.order()
-        director, ended_ns = self.loop.director, self.clock.now_ns()
+        director = self.loop.director
         return RunRecord(
             robot=self.robot.name,
             rate_hz=self.robot.control.rate_hz,

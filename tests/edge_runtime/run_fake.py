@@ -15,7 +15,7 @@ import numpy as np
 
 from drivers.cameras.base import Stamp
 from drivers.motors.base import BusSettings, Floats
-from edge_runtime import app
+from edge_runtime import app, config
 from edge_runtime.clock import MonotonicClock
 from edge_runtime.config import Robot
 from edge_runtime.devices import bus_settings, camera_settings
@@ -64,15 +64,19 @@ def configured(folder: Path) -> Robot:
 
 
 def main(folder: Path, seconds: float | None, fault: str) -> None:
-    settings = configured(folder)
-    policy = FakePolicy(spec(joint_names(settings)), step=0.02)
-    record = app.run_robot(
-        settings,
-        seconds=seconds,
-        policy=policy,
-        cameras=[PacedCamera(camera_settings(c), lambda n: n) for c in settings.cameras],
-        buses=[LoggedBus(bus_settings(settings.buses[0]), folder, fault)],
-    )
+    """With a robot.toml in `folder`, the devices that it names; only the policy is a fake one then."""
+    if (folder / "robot.toml").exists():
+        settings = config.load(folder / "robot.toml")
+        record = app.run_robot(settings, seconds=seconds, policy=FakePolicy(spec(joint_names(settings)), step=0.005))
+    else:
+        settings = configured(folder)
+        record = app.run_robot(
+            settings,
+            seconds=seconds,
+            policy=FakePolicy(spec(joint_names(settings)), step=0.02),
+            cameras=[PacedCamera(camera_settings(c), lambda n: n) for c in settings.cameras],
+            buses=[LoggedBus(bus_settings(settings.buses[0]), folder, fault)],
+        )
     told = {
         "ticks": record.ticks,
         "kept": len(record.t_ns),

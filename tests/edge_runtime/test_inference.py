@@ -49,7 +49,7 @@ class Bench:
         self.joints(0.5)
 
     def joints(self, value: float) -> None:
-        self.link.joints.back.position_rad[:] = value
+        self.link.joints.back[:] = value
         self.link.joints.publish()
 
     def infer(self) -> bool:
@@ -169,3 +169,11 @@ def test_a_policy_that_cannot_infer_at_all_says_so_at_the_start() -> None:
     with pytest.raises(ValueError, match="out of memory"):
         bench.inference.start(prompt("warm"))
     bench.inference.stop()
+
+
+def test_a_broken_observation_is_a_failed_inference_not_a_dead_thread() -> None:
+    bench = Bench()
+    bench.policy.frames["base"].setflags(write=False)
+    assert bench.infer()
+    assert bench.inference.failed == 1
+    assert "read-only" in bench.events[0][1]

@@ -99,7 +99,7 @@ def observer(count: int) -> tuple[Observer, list[CameraThread], dict[str, np.nda
 
 
 def publish(link: Link, value: float) -> None:
-    link.joints.back.position_rad[:] = value
+    link.joints.back[:] = value
     link.joints.publish()
 
 
