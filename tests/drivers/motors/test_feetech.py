@@ -195,7 +195,7 @@ def test_safe_action_lets_go_first(rig: FeetechRig) -> None:
     rig.bus.connect(soon())
     rig.heard.clear()
     rig.bus.safe_action(soon())
-    assert rig.heard[0] == packets.sync_write({6: b"\0"}, 40, 1) + packets.read(6, 40, 4)
+    assert b"".join(rig.heard).startswith(packets.sync_write({6: b"\0"}, 40, 1) + packets.read(6, 40, 4))
 
 
 def test_dead_motors_do_not_use_up_the_time_of_the_others(rig: FeetechRig) -> None:
