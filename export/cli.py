@@ -28,7 +28,8 @@ def run(
     """
     sizes = dict(camera_size(text) for text in cameras)
     columns = (TextColumn("{task.description:<14}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("checkpoint")
         return export_checkpoint(
             checkpoint,
