@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -38,11 +39,12 @@ def bench_sim(rate_hz: float, seconds: float, bundle: Path | None, folder: Path 
     policy = _bundle(bundle, say)
     process = plugins.require("drivers.sim.process")
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as place, process.SimProcess(Path(place), SEED) as sim:
-        robot = _robot(Path(place), policy, rate_hz, seconds, sim.ask(cmd="state")["cups"][0]["instruction"])
+        robot = _robot(Path(place), policy, rate_hz, seconds, _first_cup(sim)["instruction"])
         half_s = min(seconds / 2, FLOOR_S)
         before = _floor(robot, half_s, say)
         say(f"the loop at {rate_hz:g} Hz for {seconds:g} s")
         record = app.run_robot(robot, seconds=seconds)
+        record = replace(record, successes=int(_first_cup(sim)["success"]))
         after = _floor(robot, half_s, say) if before is not None else None
     under = before + after if before is not None and after is not None else None
     if folder is None:
@@ -50,6 +52,12 @@ def bench_sim(rate_hz: float, seconds: float, bundle: Path | None, folder: Path 
     written = report_files.write(record, folder, under)
     say(f"{written.json_file}\n{written.html_file}")
     return written.report
+
+
+def _first_cup(sim: Any) -> dict[str, Any]:
+    """What the simulator's judge says of the cup that the bench asks for."""
+    cup: dict[str, Any] = sim.ask(cmd="state")["cups"][0]
+    return cup
 
 
 def _floor(robot: Robot, seconds: float, say: Say) -> Floor | None:
@@ -66,12 +74,12 @@ def _robot(place: Path, bundle: Path, rate_hz: float, seconds: float, instructio
     """The simulated robot, armed at once and at one task from the first tick to the last."""
     text = resources.files("drivers.sim").joinpath("robot.toml").read_bytes()
     robot = config_check.parse(text, place)
-    replace = msgspec.structs.replace
-    return replace(
+    change = msgspec.structs.replace
+    return change(
         robot,
-        policy=replace(robot.policy, bundle=str(bundle.absolute()), instruction=instruction, autostart=True),
-        control=replace(robot.control, rate_hz=rate_hz),
-        episode=replace(robot.episode, timeout_s=seconds + 60.0),
+        policy=change(robot.policy, bundle=str(bundle.absolute()), instruction=instruction, autostart=True),
+        control=change(robot.control, rate_hz=rate_hz),
+        episode=change(robot.episode, timeout_s=seconds + 60.0),
     )
 
 

@@ -41,7 +41,7 @@ def _sections(record: RunRecord, report: dict[str, Any], floor: Floor | None) ->
     else:
         yield _percentile_table(report)
     yield _events(report)
-    yield _two_columns("Counted", report["counters"], "Nothing was counted.")
+    yield _two_columns("Counted", {name: n for name, n in report["counters"].items() if n}, "Nothing was counted.")
     yield _two_columns("Machine", dict(_flat(report["machine"])), "Nothing is known of it.")
 
 
@@ -83,7 +83,7 @@ def _run(record: RunRecord, report: dict[str, Any]) -> str:
     states = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report["states"].items() if seconds > 0)
     return (
         f"<h2>The run</h2><p>{report['seconds']:.1f} s: {escape(states)}. {report['chunks']} action chunks.{window}</p>"
-        + report_plots.strip_chart(record)
+        + f'<div class="wide">{report_plots.strip_chart(record)}</div>'
     )
 
 

@@ -28,6 +28,7 @@ def strip_chart(record: RunRecord) -> str:
     t = seconds(record, record.t_ns)
     inference_t = seconds(record, record.inference_t_ns)
     span, skips = _span(record, t), _skipped(record)
+    gaps = skips[skips > 0] - 1
     age_ms = np.where(record.sensor_age_ns >= 0, record.sensor_age_ns / 1e6, np.nan)
     shown = (inference_t >= span[0]) & (inference_t <= span[1])
     inference_ms = record.inference_ns[shown] / 1e6
@@ -38,7 +39,7 @@ def strip_chart(record: RunRecord) -> str:
     _state_bars(states, record, t)
     _lane_title(age, "Sensor to motor", "age of the frame behind each setpoint when it was on the wire, ms")
     age.grid_y(3)
-    age.trace(*with_gaps(t, age_ms, skips), "thin")
+    age.trace(*with_gaps(t, age_ms, gaps), "thin")
     _lane_title(inference, "Inference", "each dot one action chunk, ms")
     inference.grid_y(3)
     inference.dots(inference_t[shown], inference_ms, "")
@@ -48,7 +49,7 @@ def strip_chart(record: RunRecord) -> str:
         if power % 2 == 0 or power == late.y[1]:
             late.text(LEFT - 7, late.py(power) + 3.5, _micro(10.0**power), "tick", "end")
     late_log = np.log10(np.maximum(record.lateness_ns / 1e3, 1.0))
-    late.trace(*with_gaps(t, late_log, skips), "thin")
+    late.trace(*with_gaps(t, late_log, gaps), "thin")
     for at in t[skips].tolist():
         late.line(late.px(at), late.top, late.px(at), late.top + late.height, "miss")
     late.axis_x(nice_ticks(*span, 10), lambda value: f"{value:g} s")
@@ -103,9 +104,8 @@ def _events(panel: Panel, record: RunRecord, bottom: float) -> None:
 
 
 def _skipped(record: RunRecord) -> NDArray[np.int64]:
-    """Behind which ticks slots were skipped: where the next was due more than a period and a half later."""
-    due = record.t_ns - record.lateness_ns
-    return np.asarray(np.flatnonzero(np.diff(due) > 1.5e9 / record.rate_hz), np.int64)
+    """Ticks before which slots were skipped: those that woke a whole period late or more, as the pacer counts them."""
+    return np.asarray(np.flatnonzero(record.lateness_ns >= round(1e9 / record.rate_hz)), np.int64)
 
 
 def _span(record: RunRecord, t: Floats) -> tuple[float, float]:

@@ -27,6 +27,8 @@ def record(seconds: float = 20.0, rate_hz: float = 100.0, seed: int = 1, skip: i
     state[s >= seconds * 0.95] = 1
     late = (rng.lognormal(np.log(55), 0.35, n) * 1e3).astype(np.int64)
     late[rng.random(n) < 0.004] *= 14
+    woken = t + late
+    late[np.flatnonzero(np.diff(slots) > 1) + 1] += period  # from the slot that was waited for
     age = ((s % (1 / 30)) * 1e9 + 62e6 + rng.normal(0, 1.5e6, n)).astype(np.int64)
     age[(state != 2) & (state != 3)] = -1
     inference_t = start + (np.arange(seconds * 0.1, seconds * 0.95, 0.09) * 1e9).astype(np.int64)
@@ -47,7 +49,7 @@ def record(seconds: float = 20.0, rate_hz: float = 100.0, seed: int = 1, skip: i
         ended_ns=start + round(seconds * 1e9),
         ticks=n,
         missed=skip,
-        t_ns=t + late,
+        t_ns=woken,
         lateness_ns=late,
         tick_ns=(rng.normal(900, 60, n) * 1e3).astype(np.int64),
         serial_ns=(rng.normal(3.1, 0.2, n) * 1e6).astype(np.int64),

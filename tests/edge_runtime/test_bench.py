@@ -51,7 +51,8 @@ class Bench:
         self.did.append("simulator ends")
 
     def ask(self, **command: Any) -> dict[str, Any]:
-        return {"cups": [{"instruction": "grasp the blue cup"}, {"instruction": "grasp the red cup"}]}
+        blue = {"instruction": "grasp the blue cup", "success": "loop 8 s" in self.did}
+        return {"cups": [blue, {"instruction": "grasp the red cup", "success": False}]}
 
     def run(self, folder: Path | None = None) -> dict[str, Any]:
         return bench.bench_sim(200.0, 8.0, Path("some/bundle"), folder, self.said.append)
@@ -68,6 +69,10 @@ def test_the_floor_is_measured_before_and_after_with_the_simulator_there(benched
     assert benched.did == ["simulator starts", half, "loop 8 s", half, "simulator ends"]
     assert report["floor_us"] == {"p50": 1.0, "p99": 2.0, "p99_9": 2.0, "max": 7.0}
     assert report["lateness_over_floor"]["max"] > 1
+
+
+def test_the_simulators_judge_says_whether_the_task_was_done(benched: Bench) -> None:
+    assert benched.run()["task"]["successes"] == 1
 
 
 def test_the_robot_is_at_one_task_from_the_first_tick_to_the_last(benched: Bench) -> None:

@@ -171,7 +171,7 @@ def test_the_page_names_every_joint_event_and_state() -> None:
 @pytest.mark.parametrize("skip", [0, 3])
 def test_a_bar_for_each_skipped_slot_and_none_for_a_late_tick(skip: int) -> None:
     run = record(skip=skip)
-    run.lateness_ns[500] += 9_000_000
+    run.lateness_ns[500] += 9_000_000  # of 10 ms
     run.t_ns[500] += 9_000_000
     assert report_html.page(run, report.summary(run)).count('class="miss"') == skip
 
