@@ -5,7 +5,6 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Callable
 
-
 WARM = 1100
 """Calls before it counts: Python 3.10 gives a function its attribute caches at its 1024th run."""
 
