@@ -16,8 +16,8 @@ PAD_HALF_HEIGHT_M = 0.0125
 FRICTION = 0.5
 RIM_OVERLAP_M = 0.012
 """A pad must reach this far below the rim to grip."""
-LANDING_M = 0.004
-"""A finger that comes down deeper inside a cup's disc than this has landed on its rim."""
+LANDING_M = FINGER_THICKNESS_M
+"""Fingertips are wedges: one slides down a rim's outside unless its whole thickness comes down within the disc."""
 
 
 @dataclass(frozen=True)
