@@ -90,7 +90,7 @@ class MotorBus(ABC):
 
     @abstractmethod
     def safe_action(self, deadline_ns: int) -> None:
-        """Do each motor's declared safe action. Tries every motor, whatever the others answer, then raises the first error.
+        """Do each motor's declared safe action: try every motor, whatever others answer, then raise the first error.
 
         Opens the port where `connect` has not: after a crash this is the only call that is made.
         """
