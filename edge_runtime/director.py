@@ -56,7 +56,7 @@ class Director:
         self._link = link
         self._pacer = pacer
         self._report = report
-        self._follow = Follow()
+        self._follow = Follow(limits)
         self._stop = Stop(limits)
         self._transfer = Transfer(limits)
         self._motion: Motion = self._stop
@@ -86,6 +86,11 @@ class Director:
         return chunk.capture_ns if chunk is not None and self._motion is self._follow else 0
 
     @property
+    def chunk_over(self) -> bool:
+        """The last action of the chunk was due."""
+        return self._follow.over
+
+    @property
     def failure(self) -> str:
         """Why the last inference of the present request failed, empty where it did not."""
         number, cause = self._link.failure
@@ -95,8 +100,8 @@ class Director:
         """Write the setpoint due at `t_ns` into `out` [n]."""
         if self._motion is self._follow:
             chunk = self._link.chunks.take()
-            if chunk is not None and chunk.request == self._number:
-                self._follow.chunk = chunk
+            if chunk is not None and chunk is not self._follow.chunk and chunk.request == self._number:
+                self._follow.begin(chunk)
         self.still = self._motion.sample(t_ns, out)
 
     def postpone(self, duration_ns: int) -> None:
@@ -185,18 +190,22 @@ class Director:
         """Come to rest from the last setpoint."""
         self._left_ns = self._deadline_ns - self._pacer.due_ns
         self._stop.begin(self._limiter.position_rad, self._limiter.velocity_rad_s, self._pacer.due_ns)
-        self._motion = self._stop
+        self._set(self._stop)
 
     def _move_to(self, pose_rad: Floats) -> None:
         limiter = self._limiter
         self._transfer.begin(limiter.position_rad, limiter.velocity_rad_s, pose_rad, self._pacer.due_ns)
-        self._motion = self._transfer
+        self._set(self._transfer)
+
+    def _set(self, motion: Motion) -> None:
+        self._motion = motion
+        self.still = False
 
     def _run(self, before: Mode) -> None:
         """Follow the chunks of a new request: of a new episode, or of one that was held, with the time it had left."""
         self._number += 1
-        self._follow.chunk = None
-        self._motion = self._follow
+        self._follow.begin(None)
+        self._set(self._follow)
         self.task_began_ns = self._pacer.due_ns
         self._ask()
         if before.state is State.HOLD:

@@ -28,9 +28,10 @@ from edge_runtime.watchdog import Readings, Watchdog
 
 HEALTH_S = 1.0
 """Every motor's health is read about once in this time."""
-
-
+CYCLE_SHARE = 0.8
+"""Longest serial cycle in periods, so that a bus that does not answer makes no tick late."""
 MOVING = (State.RUN, State.COAST)
+"""States that a closing robot leaves by a stop first."""
 
 
 class FrameSource(Protocol):
@@ -65,8 +66,7 @@ class ControlLoop:
         self._ticks = ticks
         self._pet = pet
         self._stuck_s = robot.deadlines.stuck_ms / 1e3
-        # a serial cycle ends by its own deadline, and before the next slot
-        self._cycle_ns = min(int(robot.deadlines.serial_ms * 1e6), period_ns)
+        self._cycle_ns = min(int(robot.deadlines.serial_ms * 1e6), int(CYCLE_SHARE * period_ns))
         self._health_ticks = max(1, int(HEALTH_S * robot.control.rate_hz / len(limits.names)))
         self._closing = ""
         self._cycle_began_ns = 0
@@ -168,7 +168,7 @@ class ControlLoop:
         now.still = director.still
         for index, camera in enumerate(self._cameras):
             now.frame_ns[index] = camera.capture_ns
-        now.chunk_waiting = director.chunk_ns == 0
+        now.chunk_over = director.chunk_over
         now.chunk_ns = director.chunk_ns or director.task_began_ns
         now.inference_started_ns = self._link.inference_started_ns
         now.inference_failure = director.failure

@@ -24,34 +24,6 @@ class Motion(Protocol):
     def postpone(self, duration_ns: int) -> None: ...
 
 
-class Follow:
-    """Linear interpolation through a chunk's actions, from the one due now. Leaves `out` alone without a chunk."""
-
-    def __init__(self) -> None:
-        self.chunk: Chunk | None = None
-
-    def sample(self, t_ns: int, out: Floats) -> bool:
-        """Exact at the actions; the first before it is due; the last, and True, after it was due."""
-        chunk = self.chunk
-        if chunk is None:
-            return True
-        rows, last = chunk.rows, len(chunk.rows) - 1
-        k, rest_ns = divmod(t_ns - chunk.capture_ns, chunk.dt_ns)
-        if k < 0:
-            out[:] = rows[0]
-        elif k >= last:
-            out[:] = rows[last]
-            return k > last or rest_ns > 0
-        else:
-            np.subtract(rows[k + 1], rows[k], out=out)
-            out *= rest_ns / chunk.dt_ns
-            out += rows[k]
-        return False
-
-    def postpone(self, duration_ns: int) -> None:
-        """A chunk's actions are due when they are due."""
-
-
 class Stop:
     """Come to rest with bounded acceleration and jerk: v(t) = v0·(1 - smoothstep(t/T)), smoothstep(x) = 3x² - 2x³.
 
@@ -94,6 +66,56 @@ class Stop:
 
     def postpone(self, duration_ns: int) -> None:
         self._began_ns += duration_ns
+
+
+class Follow:
+    """Linear interpolation through a chunk's actions, from the one due now; behind the last one it comes to rest."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.chunk: Chunk | None = None
+        self.over = False
+        """The last action was due: what is sampled is a stop."""
+        self._fastest = limits.velocity
+        self._stop = Stop(limits)
+        self._step: Floats = np.zeros(len(limits.names))
+
+    def begin(self, chunk: Chunk | None) -> None:
+        """Follow `chunk` from now on; without one the setpoint stays where it is."""
+        self.chunk = chunk
+        self.over = False
+
+    def sample(self, t_ns: int, out: Floats) -> bool:
+        """Exact at the actions, and the first one before it is due."""
+        chunk = self.chunk
+        if chunk is None:
+            return True
+        rows, last = chunk.rows, len(chunk.rows) - 1
+        k, rest_ns = divmod(t_ns - chunk.capture_ns, chunk.dt_ns)
+        if k > last or (k == last and rest_ns):
+            return self._brake(chunk, t_ns, out)
+        if k < 0:
+            out[:] = rows[0]
+        elif k == last:
+            out[:] = rows[last]
+        else:
+            np.subtract(rows[k + 1], rows[k], out=out)
+            out *= rest_ns / chunk.dt_ns
+            out += rows[k]
+        return False
+
+    def postpone(self, duration_ns: int) -> None:
+        """A chunk's actions are due when they are due; only its stop can wait."""
+        self._stop.postpone(duration_ns)
+
+    def _brake(self, chunk: Chunk, t_ns: int, out: Floats) -> bool:
+        if not self.over:
+            self.over = True
+            last = len(chunk.rows) - 1
+            np.subtract(chunk.rows[last], chunk.rows[max(last - 1, 0)], out=self._step)
+            self._step *= 1e9 / chunk.dt_ns
+            np.clip(self._step, -self._fastest, self._fastest, out=self._step)
+            self._stop.begin(chunk.rows[last], self._step, chunk.capture_ns + last * chunk.dt_ns)
+        return self._stop.sample(t_ns, out)
 
 
 class Move:

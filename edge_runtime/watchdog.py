@@ -56,8 +56,8 @@ class Readings:
         """Capture time of each camera's newest frame."""
         self.chunk_ns = 0
         """Capture time behind the running chunk; before the first, when the task began to wait for it."""
-        self.chunk_waiting = False
-        """There is no chunk yet."""
+        self.chunk_over = False
+        """The last action of the chunk was due."""
         self.inference_started_ns = 0
         """When the inference in flight began, 0 where none is."""
         self.inference_failure = ""
@@ -105,17 +105,17 @@ class Watchdog:
 
     def _running(self, now: Readings) -> Happening | None:
         late = self._late(now)
-        if not late and now.still and not now.chunk_waiting:
-            late = "the last action of the chunk was due"
         return self._because(Happening.LATE, late) if late else None
 
     def _coasting(self, now: Readings) -> Happening | None:
         late = self._late(now)
+        if not late:
+            return self._because(Happening.FRESH, "every arrow is in time again")
         if now.still:
-            return self._because(Happening.FAULT, f"nothing left to coast on: {late or 'the chunk is over'}")
+            return self._because(Happening.FAULT, f"nothing left to coast on: {late}")
         if self._coast.check(now.now_ns - now.coasting_since_ns):
             return self._because(Happening.FAULT, self._coast.cause)
-        return None if late else self._because(Happening.FRESH, "every arrow is in time again")
+        return None
 
     def _late(self, now: Readings) -> str:
         """The cause of the first arrow that is late. All are asked, so that each is counted."""
@@ -128,7 +128,7 @@ class Watchdog:
                 cause = cause or arrow.cause
         if self._chunk.check(now.now_ns - now.chunk_ns):
             cause = cause or self._chunk.cause
-        return cause
+        return cause or ("the last action of the chunk was due" if now.chunk_over else "")
 
     def _silent_bus(self) -> str:
         """Which bus has failed too often in a row, and how. The first miss of a row is an event."""

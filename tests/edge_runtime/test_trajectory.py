@@ -29,6 +29,9 @@ def limits(v: list[float], a: list[float], j: list[float]) -> Limits:
 bounds = st.builds(limits, *(st.lists(kind, min_size=3, max_size=3) for kind in (velocity, acceleration, jerk)))
 
 
+WIDE = limits([1e3] * 3, [1e6] * 3, [1e9] * 3)
+
+
 def sampled(motion: Stop | Move | Transfer, step_ns: int, end_ns: int) -> np.ndarray:
     """Positions [samples, joints] from T0 until the motion is over; it must be by `end_ns`."""
     rows, out, t = [], np.zeros(3), T0
@@ -134,8 +137,8 @@ def test_a_chunk_is_exact_at_its_actions_and_between_its_neighbours(
     rows: list, dt_ns: int, data: st.DataObject
 ) -> None:
     actions, out = np.array(rows), np.zeros(3)
-    follow = Follow()
-    follow.chunk = chunk(actions, dt_ns)
+    follow = Follow(WIDE)
+    follow.begin(chunk(actions, dt_ns))
     for k, row in enumerate(actions):
         assert not follow.sample(T0 + k * dt_ns, out)
         assert (out == row).all()
@@ -149,25 +152,53 @@ def test_a_chunk_is_exact_at_its_actions_and_between_its_neighbours(
 
 def test_a_chunk_before_its_first_action_and_after_its_last() -> None:
     actions, out = np.arange(12.0).reshape(4, 3), np.zeros(3)
-    follow = Follow()
-    follow.chunk = chunk(actions)
+    follow = Follow(WIDE)
+    follow.begin(chunk(actions))
     assert not follow.sample(T0 - 1, out)
     assert (out == actions[0]).all()
     assert not follow.sample(T0 + 150 * MS, out)
-    assert follow.sample(T0 + 150 * MS + 1, out)
     assert (out == actions[3]).all()
-    assert follow.sample(T0 + 10_000 * MS, out)
-    assert (out == actions[3]).all()
+    assert not follow.over
+    assert not follow.sample(T0 + 150 * MS + 1, out)
+    assert follow.over
+    assert out == pytest.approx(actions[3], abs=1e-6)
+
+
+def test_behind_the_last_action_a_chunk_comes_to_rest_within_the_limits() -> None:
+    at = limits([2.0] * 3, [8.0] * 3, [80.0] * 3)
+    speed = np.array([1.0, -1.9, 50.0])  # the last one is faster than the joint may be
+    actions = speed * 0.05 * np.arange(5)[:, None]
+    follow = Follow(at)
+    follow.begin(chunk(actions))
+    times = np.arange(T0 + 200 * MS, T0 + 1200 * MS, 5 * MS)
+    rows = np.zeros((len(times), 3))
+    over = [follow.sample(int(t), row) for t, row in zip(times, rows, strict=True)]
+    assert over == sorted(over)  # once at rest, for good
+    slow = np.clip(speed, -2.0, 2.0)
+    seconds = max((1.5 * np.abs(slow) / 8.0).max(), np.sqrt((6 * np.abs(slow) / 80.0).max()))
+    assert rows[-1] == pytest.approx(actions[-1] + slow * seconds / 2, abs=1e-6)
+    check(rows, 0.005, at)
+    follow.begin(chunk(actions))
+    assert not follow.sample(T0 + 100 * MS, rows[0])
+    assert rows[0] == pytest.approx(actions[2])
+
+
+def test_a_chunk_of_one_action_stays_there() -> None:
+    follow, out = Follow(WIDE), np.zeros(3)
+    follow.begin(chunk(np.ones((1, 3))))
+    assert not follow.sample(T0, out)
+    assert follow.sample(T0 + 1, out)
+    assert (out == 1.0).all()
 
 
 def test_a_chunk_that_starts_late_starts_at_the_action_due_now() -> None:
-    follow, out = Follow(), np.zeros(3)
-    follow.chunk = chunk(np.arange(12.0).reshape(4, 3))
+    follow, out = Follow(WIDE), np.zeros(3)
+    follow.begin(chunk(np.arange(12.0).reshape(4, 3)))
     follow.sample(T0 + 75 * MS, out)
     assert out == pytest.approx([4.5, 5.5, 6.5])
 
 
 def test_without_a_chunk_the_setpoint_stays() -> None:
     out = np.array([1.0, 2.0, 3.0])
-    assert Follow().sample(T0, out)
+    assert Follow(WIDE).sample(T0, out)
     assert out.tolist() == [1.0, 2.0, 3.0]

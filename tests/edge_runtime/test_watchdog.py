@@ -109,14 +109,17 @@ def test_a_failed_inference_coasts_until_one_succeeds(post: Post) -> None:
     assert post.judge(states.COAST, inference_failure="") is Happening.FRESH
 
 
-def test_the_end_of_a_chunk_leads_to_coast_and_then_to_hold(post: Post) -> None:
-    assert post.judge(still=True) is Happening.LATE
-    assert post.judge(states.COAST) is Happening.FAULT
-    assert "nothing left to coast on" in post.watchdog.cause
+def test_the_end_of_a_chunk_leads_to_coast_and_at_rest_to_hold(post: Post) -> None:
+    assert post.judge(chunk_over=True) is Happening.LATE
+    assert post.watchdog.cause == "the last action of the chunk was due"
+    assert post.judge(states.COAST, still=False) is None
+    assert post.judge(states.COAST, still=True) is Happening.FAULT
+    assert post.watchdog.cause == "nothing left to coast on: the last action of the chunk was due"
+    assert post.judge(states.COAST, still=False, chunk_over=False) is Happening.FRESH
 
 
 def test_waiting_for_the_first_chunk_is_no_lateness_until_its_deadline(post: Post) -> None:
-    assert post.judge(still=True, chunk_waiting=True, chunk_ns=NOW - 600 * MS) is None
+    assert post.judge(still=True, chunk_ns=NOW - 600 * MS) is None
     assert post.judge(chunk_ns=NOW - 601 * MS) is Happening.LATE
     assert post.judge(states.COAST) is Happening.FAULT
 
@@ -212,6 +215,26 @@ def test_run_coast_hold_when_inference_hangs() -> None:
     rig.tick(200)
     assert rig.mode == "HOLD"
     assert rig.bus.torque
+
+
+def test_behind_a_chunk_that_ends_the_arm_comes_to_rest_and_a_fresh_chunk_takes_it_on() -> None:
+    rig = Rig(robot())
+    rig.run_task()
+    ramp = (
+        rig.loop.buses.setpoint_rad + 0.5 * np.arange(10)[:, None] * 0.05
+    )  # 0.5 rad/s to its end, 450 ms after capture
+    rig.chunk(ramp, age_ns=0)
+    rig.until("COAST (task)", limit=60)
+    rig.tick(3)
+    rig.chunk(rig.loop.buses.setpoint_rad + np.zeros((10, 1)))
+    rig.tick(2)
+    assert rig.mode == "RUN (task)"
+    rig.chunk(ramp, age_ns=0)
+    rig.until("HOLD", limit=100)
+    seconds = np.sqrt(6 * 0.5 / 100.0)
+    assert rig.loop.buses.setpoint_rad == pytest.approx(ramp[-1] + 0.5 * seconds / 2, abs=1e-6)
+    bend = np.diff(rig.emitted()[-15:], n=2, axis=0) / 0.01**2
+    assert np.abs(bend).max() <= 10.0
 
 
 def test_coast_keeps_following_the_chunk() -> None:
