@@ -19,9 +19,12 @@ SIM = "runs/sim"
 )
 @json_option
 def run(robot: str, seconds: float | None, report: Path | None, json_file: str | None) -> None:
-    """Run a robot until Ctrl-C; it starts disarmed."""
+    """Run a robot until Ctrl-C; it starts disarmed. Every event is a line on standard error."""
+    import logging
+
     from edge_runtime import config
 
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     settings = config.load(robot)
     from edge_runtime import app, report_files, report_text
     from edge_runtime.report import summary
