@@ -127,7 +127,7 @@ def flow_loss(
 
 def train_expert(
     model: Pi0, scenes: data.Scenes, chunks: NDArray[np.float32], scale: Scale, prompts: Prompts, folder: Path,
-    steps: int, batch: int = 256, cached: int = 20_480, renewed: int = 24,
+    steps: int, cached: int, batch: int = 192, renewed: int = 16,
 ) -> None:  # fmt: skip
     """Stage two on the backbone as it is: `steps` of `batch` draws from a cache of `cached` pairs."""
     cache = Cache(model, scenes, prompts, cached)

@@ -30,10 +30,10 @@ class Plan:
 
     shards: int = 6
     see: int = 350
-    name: int = 1800
-    act: int = 1400
-    cached: int = 16_384
-    rounds: tuple[tuple[int, int, float], ...] = ((200, 700, 4e-4), (200, 900, 4e-4))
+    name: int = 1600
+    act: int = 600
+    cached: int = 12_288
+    rounds: tuple[tuple[int, int, float], ...] = ((60, 340, 6e-4), (100, 300, 4e-4))
     """A round: episodes of practice, training steps after it, learning rate."""
 
 

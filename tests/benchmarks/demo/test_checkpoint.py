@@ -1,0 +1,87 @@
+"""The committed checkpoint: small, in the lerobot layout, does the task, and its bundle does what PyTorch does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.demo.evaluate import CHECKPOINT, Result, summary, table
+from benchmarks.demo.policies import InBundle, InTorch
+from benchmarks.demo.rollout import begin, run
+from drivers.sim.arm import JOINTS
+from drivers.sim.world import World
+from export.layouts import detect
+from export.pipeline import export_checkpoint
+
+SEEDS = range(40_000_000, 40_000_010)
+
+
+def test_it_says_what_it_is_for_and_is_small() -> None:
+    checkpoint = detect(CHECKPOINT).read(CHECKPOINT, None, None)
+    assert checkpoint.cameras == {"base": (480, 640), "wrist": (480, 640)}
+    assert checkpoint.action.names == JOINTS
+    assert checkpoint.action.units == "rad"
+    assert checkpoint.fps == 10.0
+    assert sum(f.stat().st_size for f in CHECKPOINT.rglob("*")) <= 8 * 2**20
+
+
+def test_it_picks_up_what_it_is_told() -> None:
+    episodes = [begin(seed) for seed in SEEDS]
+    run(episodes, InTorch(CHECKPOINT), limit_s=5.0)
+    assert sum(e.done_s is not None for e in episodes) >= 8
+
+
+def test_without_eyes_it_does_not() -> None:
+    episodes = [begin(seed) for seed in SEEDS[:4]]
+    run(episodes, InTorch(CHECKPOINT, "masked"), limit_s=2.5)
+    assert sum(e.done_s is not None for e in episodes) <= 1
+
+
+def test_its_bundle_gives_the_same_chunks(tmp_path: Path) -> None:
+    bundle = export_checkpoint(CHECKPOINT, tmp_path / "bundle")
+    ours, exported = InTorch(CHECKPOINT), InBundle(bundle)
+    episodes = [begin(seed) for seed in SEEDS[:3]]
+    for a, b in zip(ours(episodes), exported(episodes), strict=True):
+        assert np.abs(a - b).max() < 1e-3
+        assert np.abs(a - a[0]).max() > 0.1
+
+
+def test_the_instruction_decides() -> None:
+    """The same picture, another cup: the pan turns to where that cup is."""
+    torch.manual_seed(0)
+    policy = InTorch(CHECKPOINT)
+    agree = []
+    for seed in SEEDS:
+        pans, wanted = [], []
+        for swap in (False, True):
+            episode = begin(seed, swap)
+            cup = episode.world.cups[episode.asked].position
+            pans.append(policy([episode])[0][-1, 0])
+            wanted.append(np.arctan2(cup[1], cup[0]))
+        if abs(wanted[0] - wanted[1]) > 0.4:
+            agree.append((pans[0] > pans[1]) == (wanted[0] > wanted[1]))
+    assert len(agree) >= 5
+    assert np.mean(agree) >= 0.9
+
+
+def test_figures_and_table_count_what_happened() -> None:
+    good, bad, wrong = Result(2.0, None), Result(None, None), Result(None, "red")
+    results = {"PyTorch": [good] * 9 + [wrong], "exported bundle": [good] * 8 + [bad] * 2}
+    figures = summary(results)
+    assert figures["conditions"]["PyTorch"]["share"] == pytest.approx(0.9)  # type: ignore[index]
+    assert figures["conditions"]["PyTorch"]["wrong_cup"] == 1  # type: ignore[index]
+    assert figures["bundle_minus_torch"]["share"] == pytest.approx(-0.1)  # type: ignore[index]
+    text = table(figures)
+    assert "9/10" in text
+    assert "-10.0%" in text
+
+
+def test_a_gripped_wrong_cup_is_no_success() -> None:
+    world = World(3)
+    world.gripped = 0
+    world._lifted_s = 1.0
+    assert world.success(world.cups[0].colour)
+    assert not world.success(world.cups[1].colour)
