@@ -121,6 +121,8 @@ class Line:
             raise Corrupt(f"{self._label}: damaged answer from {who}: bad cable, wrong baud rate, or an id used twice")
         if foreign:
             raise ProtocolError(f"{self._label}: other answers than the one asked of {who}")
+        if len(ids) == len(self._names) > 1:
+            raise Timeout(f"{self._label}: none of the {len(ids)} motors answered in time")
         raise Timeout(f"{self._label}: no answer from {who}: check its power, cable and id")
 
     def _who(self, ids: list[int]) -> str:

@@ -25,7 +25,14 @@ def _say(robot: str, socket: str | None, json_file: str | None, request: dict[st
     path = Path(socket if socket is not None else config.load(robot).control.socket)
     answer = control_socket.send(path, request)
     said = {key: value for key, value in answer.items() if key != "ok"}
-    emit(answer, "\n".join(f"{key:20} {_flat(value)}" for key, value in said.items()), json_file)
+    emit(answer, "\n".join(line for key, value in said.items() for line in _lines(key, value)), json_file)
+
+
+def _lines(key: str, value: object) -> list[str]:
+    """One line, or for a table of tables (the joints) one a row."""
+    if isinstance(value, dict) and any(isinstance(row, dict) for row in value.values()):
+        return [key, *(f"  {name:18} {_flat(row)}" for name, row in value.items())]
+    return [f"{key:20} {_flat(value)}"]
 
 
 def _flat(value: object) -> str:

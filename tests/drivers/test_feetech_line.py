@@ -76,11 +76,8 @@ def test_every_failure_changes_the_number_of_bytes_asked_for() -> None:
 @pytest.mark.parametrize(
     ("pieces", "error", "says"),
     [
-        (
-            [],
-            Timeout,
-            r"bus 'arm' on /dev/x: no answer from joint 'pan' \(id 1\), joint 'lift' \(id 2\), joint 'elbow'",
-        ),
+        ([], Timeout, r"bus 'arm' on /dev/x: none of the 3 motors answered in time"),
+        ([answer(2)], Timeout, r"no answer from joint 'pan' \(id 1\), joint 'elbow' \(id 3\): check"),
         ([answer(1), answer(3)], Timeout, r"from joint 'lift' \(id 2\): check"),
         ([answer(1), answer(2)[:-1] + b"\0", answer(3)], Corrupt, r"damaged answer from joint 'lift' \(id 2\):"),
         ([answer(1), answer(2)[:5]], Corrupt, "'lift'.*'elbow'"),
