@@ -16,7 +16,12 @@ ROBOT = "robot.toml"
 def json_option(command: F) -> F:
     """Add --json FILE: what the command prints for people, for programs."""
     option = click.option(
-        "--json", "json_file", metavar="FILE", help='Write the result as JSON; "-" is standard output.'
+        "--json",
+        "json_file",
+        metavar="[FILE]",
+        is_flag=False,
+        flag_value="-",
+        help="Write the result as JSON to FILE, or to standard output.",
     )
     return option(command)
 

@@ -154,7 +154,7 @@ def test_status_for_programs_by_the_sockets_own_path(
     capsys: pytest.CaptureFixture[str], robot_on_the_phone: list[dict[str, Any]], robot_toml: Path
 ) -> None:
     robot_toml.unlink()
-    assert cli.main(["status", "--socket", "control.sock", "--json", "-"]) == 0
+    assert cli.main(["status", "--socket", "control.sock", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["age_ms"] == {"frame base": 12.5, "chunk": None}
 
 
