@@ -24,12 +24,15 @@ ATTEMPTS = 3
 class Line:
     """One bus, its part of the joint arrays, and how its serial cycles go."""
 
-    def __init__(self, bus: MotorBus, setpoint_rad: Floats, measured_rad: Floats, velocity_rad_s: Floats) -> None:
+    def __init__(self, bus: MotorBus, part: slice, setpoint_rad: Floats, measured_rad: Floats) -> None:
         self.bus = bus
         self.name = bus.settings.name
-        self.setpoint_rad = setpoint_rad
-        self.measured_rad = measured_rad
-        self.velocity_rad_s = velocity_rad_s
+        self.part = part
+        """Where its joints are among all."""
+        self.setpoint_rad = setpoint_rad[part]
+        self.measured_rad = measured_rad[part]
+        self.unsent = False
+        """The last setpoint was not handed to the motors."""
         self.misses = 0
         """Cycles in a row that failed."""
         self.missed = 0
@@ -66,25 +69,22 @@ class Line:
         self.misses, self.gone, self.fault = 0, False, ""
 
     def take_state(self) -> None:
-        """Copy the bus's last answer into this line's part of the joint arrays."""
+        """Copy the bus's last answer into this line's part of `measured_rad`."""
         np.copyto(self.measured_rad, self.bus.state.position_rad)
-        np.copyto(self.velocity_rad_s, self.bus.state.velocity_rad_s)
 
 
 class Buses:
-    """All lines in joint order. `setpoint_rad`, `measured_rad` and `velocity_rad_s` are [n] over all of them."""
+    """All lines in joint order. `setpoint_rad` and `measured_rad` are [n] over all of them."""
 
     def __init__(self, buses: Sequence[MotorBus], clock: Clock, cycle_ns: int) -> None:
         sizes = [len(bus.settings.motors) for bus in buses]
         self._clock = clock
         self.setpoint_rad: Floats = np.zeros(sum(sizes))
         self.measured_rad: Floats = np.zeros(sum(sizes))
-        self.velocity_rad_s: Floats = np.zeros(sum(sizes))
         self.lines: list[Line] = []
         begin = 0
         for bus, size in zip(buses, sizes, strict=True):
-            part = slice(begin, begin + size)
-            self.lines.append(Line(bus, self.setpoint_rad[part], self.measured_rad[part], self.velocity_rad_s[part]))
+            self.lines.append(Line(bus, slice(begin, begin + size), self.setpoint_rad, self.measured_rad))
             begin += size
         self._share_ns = cycle_ns // (2 * len(buses))
         self._motors = [(line, index) for line in self.lines for index in range(len(line.bus.settings.motors))]
@@ -97,11 +97,13 @@ class Buses:
             deadline_ns += self._share_ns
             try:
                 line.bus.write_setpoints(line.setpoint_rad, deadline_ns)
+                line.unsent = False
             except DriverError as error:
+                line.unsent = True
                 line.fail(error)
 
     def read(self, start_ns: int) -> None:
-        """Fill `measured_rad` and `velocity_rad_s`, and close the cycle that began at `start_ns`."""
+        """Fill `measured_rad`, and close the cycle that began at `start_ns`."""
         deadline_ns = start_ns + self._share_ns * len(self.lines)
         for line in self.lines:
             deadline_ns += self._share_ns

@@ -67,7 +67,7 @@ class Director:
         self.prompt: Prompt | None = None
         """The task at hand, or the one that waits for the end of a move."""
         self.still = True
-        """The present motion is over."""
+        """The motion sampled last was over."""
         self.cause = ""
         """Why the present mode was entered."""
         self.task_began_ns = 0
@@ -190,22 +190,18 @@ class Director:
         """Come to rest from the last setpoint."""
         self._left_ns = self._deadline_ns - self._pacer.due_ns
         self._stop.begin(self._limiter.position_rad, self._limiter.velocity_rad_s, self._pacer.due_ns)
-        self._set(self._stop)
+        self._motion = self._stop
 
     def _move_to(self, pose_rad: Floats) -> None:
         limiter = self._limiter
         self._transfer.begin(limiter.position_rad, limiter.velocity_rad_s, pose_rad, self._pacer.due_ns)
-        self._set(self._transfer)
-
-    def _set(self, motion: Motion) -> None:
-        self._motion = motion
-        self.still = False
+        self._motion = self._transfer
 
     def _run(self, before: Mode) -> None:
         """Follow the chunks of a new request: of a new episode, or of one that was held, with the time it had left."""
         self._number += 1
         self._follow.begin(None)
-        self._set(self._follow)
+        self._motion = self._follow
         self.task_began_ns = self._pacer.due_ns
         self._ask()
         if before.state is State.HOLD:

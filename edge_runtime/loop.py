@@ -143,6 +143,9 @@ class ControlLoop:
     def _write(self) -> None:
         self._cycle_began_ns = self._clock.now_ns()
         self.buses.write(self._cycle_began_ns)
+        for line in self.buses.lines:
+            if line.unsent:
+                self.limiter.take_back(line.part)
         capture_ns = self.director.chunk_ns
         self._sensor_age_ns = self._clock.now_ns() - capture_ns if capture_ns else -1
 
@@ -150,8 +153,6 @@ class ControlLoop:
         """Nothing is written: the setpoint is wherever the joints are."""
         self._cycle_began_ns = self._clock.now_ns()
         self.buses.setpoint_rad[:] = self.buses.measured_rad
-        self._readings.refused = ""
-        self._sensor_age_ns = -1
 
     def _read(self) -> None:
         self.buses.read(self._cycle_began_ns)

@@ -24,6 +24,7 @@ class Limiter:
         self._period_s = period_s
         self._reach: Floats = limits.velocity * period_s
         self._edge: Floats = np.zeros(n)
+        self._before: Floats = np.zeros(n)
         self._hit: NDArray[np.bool_] = np.zeros(n, dtype=np.bool_)
         self.position_rad: Floats = np.zeros(n)
         """The setpoint emitted last."""
@@ -43,6 +44,7 @@ class Limiter:
         finite = np.isfinite(setpoint_rad, out=self._hit)
         if not finite.all():
             self._not_finite += ~finite
+            self._before[:] = self.position_rad
             setpoint_rad[:] = self.position_rad
             return ", ".join(name for name, good in zip(self._limits.names, finite, strict=True) if not good)
         self._at_least(self._limits.lower, setpoint_rad, self._below)
@@ -51,8 +53,13 @@ class Limiter:
         self._at_most(np.add(self.position_rad, self._reach, out=self._edge), setpoint_rad, self._velocity)
         np.subtract(setpoint_rad, self.position_rad, out=self.velocity_rad_s)
         self.velocity_rad_s /= self._period_s
+        self._before[:] = self.position_rad
         self.position_rad[:] = setpoint_rad
         return ""
+
+    def take_back(self, part: slice) -> None:
+        """The setpoint of these joints was not emitted after all: the next is measured against the one before it."""
+        self.position_rad[part] = self._before[part]
 
     def _at_least(self, edge: Floats, value: Floats, count: NDArray[np.int64]) -> None:
         count += np.less(value, edge, out=self._hit)

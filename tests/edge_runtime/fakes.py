@@ -54,7 +54,8 @@ class FakeBus(MotorBus):
         self.deadlines: dict[str, int] = {}
         self.torque = False
         self.safe = False
-        self.goal: Floats = np.zeros(len(settings.motors))
+        self.position: Floats = np.zeros(len(settings.motors))
+        """Where they are."""
         self.healthy: list[int] = []
 
     def _call(self, name: str, deadline_ns: int) -> None:
@@ -71,7 +72,6 @@ class FakeBus(MotorBus):
 
     def enable_torque(self, deadline_ns: int) -> None:
         self._call("enable_torque", deadline_ns)
-        self.goal[:] = self.state.position_rad
         self.torque = True
 
     def disable_torque(self, deadline_ns: int) -> None:
@@ -80,13 +80,13 @@ class FakeBus(MotorBus):
 
     def write_setpoints(self, position_rad: Floats, deadline_ns: int) -> None:
         self._call("write_setpoints", deadline_ns)
-        self.goal[:] = position_rad
+        if self.torque:
+            self.position[:] = position_rad
         self.writes.append((self.clock.now_ns(), position_rad.copy()))
 
     def read_state(self, deadline_ns: int) -> None:
         self._call("read_state", deadline_ns)
-        if self.torque:
-            self.state.position_rad[:] = self.goal
+        self.state.position_rad[:] = self.position
         self.state.stamp_ns = self.clock.now_ns()
 
     def read_health(self, index: int, deadline_ns: int) -> None:

@@ -55,8 +55,8 @@ def test_an_evening_with_a_robot(start: Any) -> None:
     time.sleep(0.3)
     status = robot.say("status")
     assert status["instruction"] == "reach the red cup"
-    assert 0 < status["age_ms"]["chunk"] < 600
-    assert 0 <= status["age_ms"]["frame wrist"] < 200
+    assert 0 < status["age_ms"]["chunk"] < 2_000
+    assert 0 <= status["age_ms"]["frame wrist"] < 2_000
     assert status["joints"]["gripper"].keys() == {
         *("setpoint_rad", "measured_rad", "current_a", "temperature_c", "voltage_v")
     }
@@ -72,7 +72,7 @@ def test_an_evening_with_a_robot(start: Any) -> None:
     assert record["chunks"] == record["inferences"] > 3
     assert (record["episodes"], record["successes"]) == (1, 1)
     assert sum(record["states"].values()) > 1.0
-    assert all(0 < age <= 600 for age in record["sensor_age_ms"])
+    assert all(0 < age <= 2_000 for age in record["sensor_age_ms"])
     assert any("RUN (task): begin" in event for event in record["events"])
     assert "task: reach the red cup" in record["events"]
     assert record["machine"]["realtime"]
@@ -100,6 +100,15 @@ def test_a_signal_stops_the_arm_before_the_safe_action(start: Any, number: int) 
     speed = np.abs(np.diff(robot.emitted()[-6:], axis=0)).max(axis=1)
     assert (np.diff(speed) <= 1e-9).all()  # slower with every tick,
     assert speed[-1] < 0.1 * speed[0]  # and at rest in the end
+
+
+def test_autostart_arms_and_begins_without_a_person(start: Any, tmp_path: Path) -> None:
+    (tmp_path / "autostart").touch()
+    robot = start()
+    assert robot.until("RUN", "task")["instruction"] == "begin at once"
+    robot.process.send_signal(signal.SIGTERM)
+    assert robot.wait() == 0, robot.errors
+    assert robot.record["episodes"] == 1
 
 
 def test_a_bug_on_the_control_path_does_the_safe_action_and_exits_non_zero(start: Any) -> None:

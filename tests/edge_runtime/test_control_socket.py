@@ -162,12 +162,13 @@ def test_somebody_else_may_not_command(tmp_path: Path) -> None:
     for folder in (tmp_path, *tmp_path.parents):
         if folder.owner() == "root" and str(folder).startswith("/tmp/"):
             folder.chmod(0o755)
-    server = Server(tmp_path / "control.sock")
+    path = tmp_path / "control.sock"
+    control = ControlSocket(path, 0o600)
     read, write = os.pipe()
     if (child := os.fork()) == 0:
         os.setuid(65534)
         try:
-            send(server.path, {"n": 1})
+            send(path, {"n": 1})
             words = b"let in"
         except CommandError as error:
             words = str(error).encode()
@@ -177,8 +178,8 @@ def test_somebody_else_may_not_command(tmp_path: Path) -> None:
     os.waitpid(child, 0)
     words = os.read(read, 1000).decode()
     os.close(read)
-    server.close()
-    assert words == f"{server.path}: you may not command this robot: see control.socket_mode"
+    control.close()
+    assert words == f"{path}: you may not command this robot: see control.socket_mode"
 
 
 # ── the file ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -52,7 +52,7 @@ def test_nothing_is_written_before_arm(rig: Rig) -> None:
 
 
 def test_arm_takes_the_arm_where_it_is_and_moves_to_the_start_pose(rig: Rig) -> None:
-    rig.bus.state.position_rad[:] = [0.5, -0.5, 0.3, 0.0, 0.1, 0.2]
+    rig.bus.position[:] = [0.5, -0.5, 0.3, 0.0, 0.1, 0.2]
     rig.tick()
     assert rig.say("arm") == ""
     assert rig.mode == "RUN (to_start)"
@@ -183,6 +183,30 @@ def test_a_stop_is_resumed_with_the_time_that_was_left(rig: Rig) -> None:
     assert rig.until("RUN (park)", each=rig.fed) == pytest.approx(750, abs=6)
 
 
+def test_parking_begins_from_the_speed_that_the_task_left(rig: Rig) -> None:
+    moving(rig)
+    writes = len(rig.bus.writes)
+    rig.say("done")
+    rig.until("READY")
+    bend = np.diff(rig.emitted()[writes - 1 :], n=2, axis=0) / 0.01**2
+    assert np.abs(bend).max() <= 10.0 * 1.01
+
+
+def test_a_fault_while_stopping_changes_nothing_about_the_stop(rig: Rig) -> None:
+    moving(rig)
+    rig.say("stop")
+    where = rig.loop.buses.setpoint_rad.copy()
+    velocity = rig.loop.limiter.velocity_rad_s.copy()
+    rig.tick(6)
+    rig.bus.fail(Overload("gripper: overload"), "read_state")
+    rig.tick()
+    assert rig.mode == "HOLD"
+    rig.bus.trouble.clear()
+    rig.tick(60)
+    seconds = np.sqrt(6 * 0.5 / 100.0)
+    assert rig.loop.buses.setpoint_rad == pytest.approx(where + velocity * seconds / 2, abs=1e-6)
+
+
 @pytest.mark.parametrize("command", ["resume", "reset", "disarm"])
 def test_leaving_hold_waits_until_the_arm_is_still(rig: Rig, command: str) -> None:
     moving(rig)
@@ -193,7 +217,7 @@ def test_leaving_hold_waits_until_the_arm_is_still(rig: Rig, command: str) -> No
 
 
 def test_resume_of_a_move_goes_on_to_its_pose(rig: Rig) -> None:
-    rig.bus.state.position_rad[:] = 1.0
+    rig.bus.position[:] = 1.0
     rig.tick()
     rig.say("arm")
     rig.tick(20)
@@ -211,12 +235,26 @@ def test_reset_takes_the_arm_over_where_it_is_now(rig: Rig) -> None:
     rig.say("stop")
     rig.tick(100)
     rig.bus.torque = False  # a servo let go meanwhile and the arm sank
-    rig.bus.state.position_rad[:] = -0.7
+    rig.bus.position[:] = -0.7
     rig.tick()
     assert rig.say("reset") == ""
     assert rig.mode == "READY"
     rig.tick()
     assert rig.emitted()[-1] == pytest.approx([-0.7] * 6, abs=0)
+
+
+def test_a_take_over_begins_where_the_motors_are_once_torque_is_on(rig: Rig) -> None:
+    enable = rig.bus.enable_torque
+
+    def sag(deadline_ns: int) -> None:
+        enable(deadline_ns)
+        rig.bus.position -= 0.05
+
+    rig.bus.enable_torque = sag  # type: ignore[method-assign]
+    rig.tick()
+    rig.say("arm")
+    rig.tick()
+    assert rig.emitted()[0] == pytest.approx([-0.05] * 6, abs=1e-3)
 
 
 def test_disarm_lets_go(rig: Rig) -> None:
@@ -229,12 +267,25 @@ def test_disarm_lets_go(rig: Rig) -> None:
     writes = len(rig.bus.writes)
     rig.tick(10)
     assert len(rig.bus.writes) == writes
+    rig.loop.close("SIGTERM")
+    rig.loop.run()
+    assert not rig.bus.safe  # nothing is held any more, so nothing is to be made safe
 
 
 def test_a_command_that_is_not_allowed_says_what_is(rig: Rig) -> None:
     assert rig.say("task", "x") == "cannot task in DISARMED: allowed now: arm, stop"
     rig.run_task()
     assert rig.say("arm") == "cannot arm in RUN (task): allowed now: task, stop, done"
+
+
+def test_setpoints_that_were_never_sent_are_not_caught_up_with_in_one_step(rig: Rig) -> None:
+    moving(rig)
+    rig.chunk(np.full((HORIZON, 6), 1.5))
+    rig.bus.fail(Timeout("the port takes no more bytes"), "write_setpoints")
+    rig.tick(5)
+    rig.bus.trouble.clear()
+    rig.tick(5)
+    bounded(rig)  # 2 rad/s from the last setpoint that the motors were sent
 
 
 def test_a_slow_arm_misses_no_slots(rig: Rig) -> None:
@@ -247,6 +298,12 @@ def test_a_slow_arm_misses_no_slots(rig: Rig) -> None:
 
 
 # ── what fails ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_serial_cycle_that_times_out_makes_no_tick_late() -> None:
+    rig = Rig(robot(deadlines={"serial_ms": 50.0}))
+    rig.tick()
+    assert rig.bus.deadlines["read_state"] <= 0.8 * PERIOD_NS
 
 
 def test_a_silent_bus_ends_in_hold_then_safe(rig: Rig) -> None:
@@ -344,6 +401,11 @@ def test_a_motor_that_reports_a_fault_holds_the_arm(rig: Rig) -> None:
     rig.until("HOLD", limit=60, each=rig.fed)
     assert rig.named("HOLD") == ["bus 'arm': joint 'gripper' reports: overload"]
     assert rig.bus.torque
+    rig.bus.trouble.clear()
+    rig.tick(50)
+    assert rig.say("reset") == ""
+    rig.tick(50)
+    assert rig.mode == "READY"
 
 
 def test_a_setpoint_that_is_no_number_never_reaches_the_bus(rig: Rig) -> None:
@@ -374,7 +436,7 @@ def test_no_burst_after_a_stall(rig: Rig) -> None:
 
 
 def test_a_move_goes_on_after_a_stall_instead_of_jumping(rig: Rig) -> None:
-    rig.bus.state.position_rad[:] = 1.2
+    rig.bus.position[:] = 1.2
     rig.tick()
     rig.say("arm")
     rig.tick(25)

@@ -75,6 +75,8 @@ def test_a_lost_camera_is_opened_again_with_backoff(error: Exception, monkeypatc
     wait(lambda: cameras.capture_ns > seen)
     assert cameras.counts["reopened"] >= 1
     assert events == [("camera lost", str(error))]  # once, however often it was tried
+    healthy.clear()
+    wait(lambda: len(events) == 2)  # and again when it is lost again
     cameras.stop()
     assert not camera.is_open
 

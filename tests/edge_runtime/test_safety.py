@@ -106,6 +106,22 @@ def test_velocity_is_that_of_what_was_emitted_and_survives_a_refusal() -> None:
     assert guard.velocity_rad_s == pytest.approx([0.5, 2.0, 0.0])
     guard.limit(np.full(3, np.nan))
     assert guard.velocity_rad_s == pytest.approx([0.5, 2.0, 0.0])
+    guard.start_from(np.zeros(3))
+    assert (guard.velocity_rad_s == 0.0).all()
+
+
+def test_what_was_not_emitted_is_taken_back() -> None:
+    guard = limiter()
+    guard.limit(np.array([0.005, 0.105, 0.0]))
+    guard.limit(np.array([0.015, 0.115, 0.0]))
+    guard.take_back(slice(0, 1))
+    assert guard.position_rad == pytest.approx([0.005, 0.115, 0.0])
+    guard.limit(np.full(3, np.nan))
+    guard.take_back(slice(0, 3))  # it was the last setpoint again
+    assert guard.position_rad == pytest.approx([0.005, 0.115, 0.0])
+    setpoint = np.array([1.0, 0.5, 0.0])
+    guard.limit(setpoint)
+    assert setpoint == pytest.approx([0.005 + 0.01, 0.115 + 0.02, 0.0])
 
 
 def test_limiting_keeps_nothing() -> None:

@@ -181,6 +181,10 @@ def test_behind_the_last_action_a_chunk_comes_to_rest_within_the_limits() -> Non
     follow.begin(chunk(actions))
     assert not follow.sample(T0 + 100 * MS, rows[0])
     assert rows[0] == pytest.approx(actions[2])
+    follow.sample(T0 + 250 * MS, rows[1])
+    follow.postpone(400 * MS)  # a stop that lost time goes on from where it was
+    follow.sample(T0 + 650 * MS, rows[2])
+    assert (rows[1] == rows[2]).all()
 
 
 def test_a_chunk_of_one_action_stays_there() -> None:

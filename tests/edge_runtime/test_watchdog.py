@@ -28,7 +28,7 @@ class Post:
     def __init__(self) -> None:
         self.events: list[tuple[str, str]] = []
         bus = FakeBus(bus_settings(robot().buses[0]), FakeClock())
-        self.line = Line(bus, np.zeros(6), np.zeros(6), np.zeros(6))
+        self.line = Line(bus, slice(0, 6), np.zeros(6), np.zeros(6))
         self.watchdog = Watchdog(
             Deadlines(), ["base", "wrist"], [self.line], lambda name, cause: self.events.append((name, cause))
         )
@@ -91,6 +91,13 @@ def test_arrows_are_judged_only_during_a_task(post: Post, name: str, in_time: di
         if mode not in (states.TASK, states.COAST):
             assert post.judge(mode, **late) is None
     assert post.watchdog.counts()[name] == 0
+
+
+def test_lateness_of_an_earlier_task_is_not_that_of_this_one(post: Post) -> None:
+    for count in (1, 2):
+        assert post.judge(chunk_ns=NOW - 700 * MS) is Happening.LATE
+        assert post.watchdog.counts()["chunk late"] == count
+        post.judge(states.READY)
 
 
 def test_the_cause_names_the_camera_and_both_figures(post: Post) -> None:
