@@ -50,12 +50,11 @@ class Session:
             return self.status
         commands = [command.value for command in Command]
         if name not in commands:
-            problem = f"there is no command {name}{did_you_mean(str(name), [*commands, STATUS])}"
-            return lambda: refusal(problem)
+            return _refused(f"there is no command {name}{did_you_mean(str(name), [*commands, STATUS])}")
         try:
             order = self._order(Command(name), request.get("instruction"))
         except InstructionError as error:
-            return lambda problem=str(error): refusal(problem)  # type: ignore[misc]
+            return _refused(str(error))
         self.loop.orders.append(order)
         return lambda: self._answer(order)
 
@@ -164,3 +163,7 @@ class Session:
             events=list(events),
             machine=machine,
         )
+
+
+def _refused(error: str) -> Waiting:
+    return lambda: refusal(error)
