@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import time
 
 from drivers.cameras.base import Camera, CameraSettings, Frame, Stamp
@@ -81,13 +82,18 @@ class Device(Camera):
         self._asked = True
 
     def _fill(self, view: memoryview, before: int, deadline: float) -> None:
-        """Receive until `view`, which follows `before` bytes of this frame, is full."""
+        """Receive until `view`, which follows `before` bytes of this frame, is full.
+
+        The kernel waits for all of it: each return to Python is a turn at the interpreter lock that control needs.
+        """
         connection = self._open_socket()
         while self._got < before + len(view):
-            connection.settimeout(max(0.0, deadline - time.monotonic()))
+            seconds, rest = divmod(max(1e-6, deadline - time.monotonic()), 1.0)
+            limit = struct.pack("ll", int(seconds), max(1, int(rest * 1e6)))  # timeval; all zeros would be for ever
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
             try:
-                count = connection.recv_into(view[self._got - before :])
-            except (TimeoutError, BlockingIOError):
+                count = connection.recv_into(view[self._got - before :], 0, socket.MSG_WAITALL)
+            except BlockingIOError:
                 raise Timeout(f"{self._label}: no new frame within the time given") from None
             except OSError:
                 raise self._gone() from None
