@@ -53,11 +53,11 @@ def run_robot(
     buses: Sequence[MotorBus] | None = None,
     beside: Companion | None = None,
 ) -> RunRecord:
-    """Run `robot` until SIGINT, SIGTERM or `seconds`, on the main thread. It starts DISARMED without `autostart`.
+    """Run `robot` until SIGINT, SIGTERM, SIGHUP or `seconds`, on the main thread.
 
-    Devices and policy are those that `robot` names, unless they are given. With `beside` the run also ends when that
-    returns, and what it raises is raised here. Raises `EdgeError` and `DriverError`, one line each and before anything
-    moves, for whatever does not fit or does not answer.
+    It starts DISARMED without `autostart`. Devices and policy are those that `robot` names, unless they are given. With
+    `beside` the run also ends when that returns, and what it raises is raised here. Raises `EdgeError` and
+    `DriverError`, one line each and before anything moves, for whatever does not fit or does not answer.
     """
     with ExitStack() as parts:
         control = ControlSocket(Path(robot.control.socket), int(robot.control.socket_mode, 8))
@@ -179,10 +179,11 @@ def _companion(work: Companion | None, session: Session) -> Iterator[None]:
 
 @contextmanager
 def _signals(loop: ControlLoop) -> Iterator[None]:
-    """SIGINT and SIGTERM ask the loop to end, however often they come."""
+    """SIGINT, SIGTERM and a terminal that closes ask the loop to end, however often; one ignored (`nohup`) stays so."""
     before = {
         number: signal.signal(number, lambda n, _: loop.close(signal.Signals(n).name))
-        for number in (signal.SIGINT, signal.SIGTERM)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
         yield

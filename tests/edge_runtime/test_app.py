@@ -81,7 +81,7 @@ def test_an_evening_with_a_robot(start: Any) -> None:
     assert not (robot.folder / "control.sock").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_the_arm_before_the_safe_action(start: Any, number: int) -> None:
     robot = start()
     robot.until("DISARMED")
