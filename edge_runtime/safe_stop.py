@@ -46,13 +46,14 @@ def _make_safe(settings: config.Bus) -> bool:
                 bus.safe_action(time.monotonic_ns() + ATTEMPT_NS)
             finally:
                 bus.disconnect()
-        except (DriverError, EdgeError) as failure:
+        except Exception as failure:  # noqa: BLE001  a bug in one driver must not keep the next arm from its safe action
             error = failure
             continue
         actions = ", ".join(f"{joint.name} {joint.safe}" for joint in settings.joints)
         print(f"bus {settings.name}: safe: {actions}")
         return True
-    print(f"edge: bus {settings.name}: NOT SAFE after {ATTEMPTS} attempts: {error}", file=sys.stderr)
+    why = str(error) if isinstance(error, (DriverError, EdgeError)) else f"{type(error).__name__}: {error}"
+    print(f"edge: bus {settings.name}: NOT SAFE after {ATTEMPTS} attempts: {why}", file=sys.stderr)
     return False
 
 

@@ -74,6 +74,23 @@ def test_one_bus_that_fails_spares_no_other(
     assert "arm2: safe" in said.out
 
 
+def test_a_bug_in_one_driver_spares_no_other(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    line = Line({})
+
+    def make(settings: Bus) -> FakeBus:
+        if settings.name == "arm":
+            raise ZeroDivisionError("a bug")
+        return line.make(settings)
+
+    monkeypatch.setattr(safe_stop, "make_bus", make)
+    monkeypatch.setattr(safe_stop, "PAUSE_S", 0.0)
+    assert safe_stop.main([str(config)]) == 2
+    assert [bus.safe for bus in line.made] == [True]
+    assert capsys.readouterr().err == "edge: bus arm: NOT SAFE after 5 attempts: ZeroDivisionError: a bug\n"
+
+
 def test_a_port_that_is_not_there_is_one_line_and_exit_code_2(config: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "edge_runtime.safe_stop", str(config)],
