@@ -62,7 +62,9 @@ class Bundle:
         return self.manifest.spec
 
     def graph(self, name: str) -> Path:
-        """Path of the graph `name` ("image", "prefix", "step")."""
+        """Path of the graph `name` ("image", "prefix", "step"); `BundleError` where there is none."""
+        if name not in self.manifest.graphs:
+            raise BundleError(f"{self.path / MANIFEST}: graphs has no {name}; export the bundle again")
         return self.path / self.manifest.graphs[name]
 
 
@@ -112,7 +114,7 @@ def _read_manifest(path: Path) -> Manifest:
         if isinstance(head, dict) and head.get("format", FORMAT) != FORMAT:
             raise BundleError(f"{path}: format is {head['format']!r}, this runtime reads {FORMAT}; export it again")
         manifest = msgspec.json.decode(text, type=Manifest)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{path}: {error}; copy the bundle again") from error
     unsealed = text.replace(manifest.seal.encode(), _UNSEALED.encode()) if manifest.seal else text
     if hashlib.sha256(unsealed).hexdigest() != manifest.seal:
@@ -125,7 +127,7 @@ def _read_manifest(path: Path) -> Manifest:
 
 def _check_file(path: Path, name: str, entry: ManifestFile) -> None:
     parts = PurePosixPath(name)
-    if parts.is_absolute() or ".." in parts.parts or str(parts) != name or parts.parts[0] == ENGINES:
+    if parts.is_absolute() or not parts.name or ".." in parts.parts or str(parts) != name or parts.parts[0] == ENGINES:
         raise BundleError(f"{path / MANIFEST}: files names {name!r}, which is not a file inside the bundle")
     file = path / name
     if any(p.is_symlink() for p in (file, *file.parents) if path in p.parents) or not file.is_file():

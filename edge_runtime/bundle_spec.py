@@ -148,6 +148,8 @@ def _impossible(manifest: Manifest) -> Iterator[str]:
     for field, value in positive.items():
         if not 0 < value < 1e6:
             yield f"{field}: {value} is not a positive number"
+    if 0 < spec.dt_s < 1e-4:
+        yield f"spec.dt_s: {spec.dt_s} is shorter than any control period"
     if spec.flow.t_start == spec.flow.t_end:
         yield f"spec.flow: runs from {spec.flow.t_start} to {spec.flow.t_end}"
     if spec.prompt.template.count("{instruction}") != 1:

@@ -119,7 +119,7 @@ def reseal(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path.write_text(text.replace("0" * 64, hashlib.sha256(text.encode()).hexdigest()))
 
 
-@pytest.mark.parametrize("name", ["../b/step.onnx", "/etc/hostname", "./step.onnx", "a//b", "engines/x", ".."])
+@pytest.mark.parametrize("name", ["../b/step.onnx", "/etc/hostname", "./step.onnx", "a//b", "engines/x", "..", "."])
 def test_a_name_that_leads_elsewhere(tmp_path: Path, name: str) -> None:
     folder = tiny_bundle.write(tmp_path / "b")
     reseal(folder, lambda m: m["files"].update({name: m["files"]["step.onnx"]}))
@@ -151,6 +151,18 @@ def test_a_manifest_that_says_what_cannot_be(
     assert words in refusal(folder)
 
 
+def test_a_manifest_without_a_graph_that_the_policy_needs(tmp_path: Path) -> None:
+    folder = tiny_bundle.write(tmp_path / "b")
+    reseal(folder, lambda m: m["graphs"].pop("step"))
+    with pytest.raises(BundleError, match=r"manifest\.json: graphs has no step; export"):
+        open_bundle(folder).graph("step")
+
+
+def test_a_manifest_that_never_ends(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_bytes(b"[" * 200_000)
+    assert "manifest.json: " in refusal(tmp_path)
+
+
 VECTOR = tiny_bundle.SPEC.state
 
 
@@ -165,6 +177,7 @@ VECTOR = tiny_bundle.SPEC.state
         ({"cameras": (CameraSpec("a", 0, 640),)}, "spec.cameras[0]: 640×0"),
         ({"horizon": 0}, "spec.horizon: 0 is not a positive number"),
         ({"dt_s": -0.1}, "spec.dt_s: -0.1"),
+        ({"dt_s": 1e-10}, "spec.dt_s: 1e-10 is shorter than any control period"),
         ({"flow": FlowSpec(0, 1.0, 0.0)}, "spec.flow.steps: 0"),
         ({"flow": FlowSpec(4, 1.0, 1.0)}, "spec.flow: runs from 1.0 to 1.0"),
         ({"prompt": PromptSpec("do it", 8, 2, 0)}, "spec.prompt.template: must have {instruction} once"),
