@@ -85,11 +85,15 @@ class ControlSocket:
         with contextlib.suppress(BlockingIOError, ConnectionError):
             connection, _ = self._listener.accept()
             if len(self._clients) >= MAX_CLIENTS:
-                connection.close()
-                return
+                self._make_place()
             connection.setblocking(False)
             self._clients[connection.fileno()] = _Client(connection)
             self._selector.register(connection, selectors.EVENT_READ)
+
+    def _make_place(self) -> None:
+        """Drop whoever has been silent longest, or else come first: a `stop` must always get through."""
+        clients = list(self._clients.values())
+        self._drop(next((client for client in clients if client.waiting is None), clients[0]))
 
     def _receive(self, client: _Client) -> None:
         try:
@@ -139,7 +143,7 @@ class ControlSocket:
 def _begin(line: bytes, handler: Handler) -> Waiting:
     try:
         request = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         request = None
     if not isinstance(request, dict):
         return lambda: refusal('a request is one JSON object on one line, such as {"cmd": "status"}')
