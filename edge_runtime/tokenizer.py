@@ -29,10 +29,15 @@ class PromptTokenizer:
         self._before, _, self._after = spec.template.partition("{instruction}")
 
     def encode(self, instruction: str) -> Prompt:
-        """Tokens and mask [max_tokens] of `instruction`; `InstructionError` where it is empty or too long."""
+        """Tokens and mask [max_tokens] of `instruction`; `InstructionError` where it is empty, too long or no text."""
         spec, text = self._spec, instruction.strip().replace("_", " ").replace("\n", " ")
         if not text.strip():
             raise InstructionError("the instruction is empty; say what the robot is to do")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            where = f"character {error.start + 1} of the instruction"
+            raise InstructionError(f"{where} is no text: say it in UTF-8") from error
         ids = [] if spec.bos_id is None else [spec.bos_id]
         ids += self._ids(self._before + text) + self._ids(self._after)
         if len(ids) > spec.max_tokens:

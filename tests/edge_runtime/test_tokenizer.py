@@ -72,6 +72,12 @@ def test_nothing_said(tokenizer: PromptTokenizer, said: str) -> None:
         tokenizer.encode(said)
 
 
+def test_what_is_no_text(tokenizer: PromptTokenizer) -> None:
+    """As a shell hands over bytes that are not UTF-8."""
+    with pytest.raises(InstructionError, match=r"^character 4 of the instruction is no text"):
+        tokenizer.encode("go \udce9 up")
+
+
 def test_a_file_that_is_no_tokenizer(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text('{"version": "1.0"}')
     with pytest.raises(BundleError, match=r"tokenizer\.json: not a tokenizer"):
