@@ -70,7 +70,7 @@ COMMANDS: tuple[click.Command, ...] = (
     _word("stop", "Stop moving and hold."),
     _word("resume", "Go on after a stop."),
     _word("arm", "Switch torque on and go to the start pose."),
-    _word("disarm", "Switch torque off as each motor declares."),
+    _word("disarm", "Switch torque off on every motor, where the arm is at rest."),
     _word("reset", "Leave HOLD or SAFE after a fault."),
     _word("done", "End the task as a success."),
     _word("status", "Say what the robot is doing."),
