@@ -16,6 +16,7 @@ from edge_runtime.policies.base import Prompt
 from edge_runtime.safety import Limiter
 from edge_runtime.states import (
     COAST,
+    DISARMED,
     PARK,
     SAFE,
     TASK,
@@ -179,6 +180,8 @@ class Director:
             if self._torque.ours:
                 raise CommandError("the safe action still fails")
         elif command is Command.DISARM:
+            if self.mode is DISARMED:  # torque as it was found, perhaps by a run that ended holding
+                self._torque.reconnect()
             self._torque.let_go()
         elif command is Command.TASK and order.prompt is not None:
             self.prompt = order.prompt

@@ -269,8 +269,25 @@ def test_disarm_lets_go(rig: Rig) -> None:
     assert not rig.bus.safe  # nothing is held any more, so nothing is to be made safe
 
 
+def test_disarm_lets_go_of_an_arm_that_was_found_holding(rig: Rig) -> None:
+    rig.bus.torque = True
+    rig.tick(5)
+    assert rig.say("disarm") == ""
+    assert rig.mode == "DISARMED"
+    assert not rig.bus.torque
+    assert not rig.bus.writes
+
+
+def test_disarm_without_a_connection_changes_nothing(rig: Rig) -> None:
+    rig.bus.fail(Disconnected("bus 'arm': the port has gone away"), "read_state", "connect")
+    rig.tick(5)
+    assert "cannot disarm in DISARMED: no connection" in rig.say("disarm")
+    assert rig.mode == "DISARMED"
+    assert "disable_torque" not in rig.bus.calls
+
+
 def test_a_command_that_is_not_allowed_says_what_is(rig: Rig) -> None:
-    assert rig.say("task", "x") == "cannot task in DISARMED: allowed now: arm, stop"
+    assert rig.say("task", "x") == "cannot task in DISARMED: allowed now: arm, disarm, stop"
     rig.run_task()
     assert rig.say("arm") == "cannot arm in RUN (task): allowed now: task, stop, done"
 

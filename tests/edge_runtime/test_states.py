@@ -11,7 +11,7 @@ from edge_runtime.errors import CommandError
 from edge_runtime.states import TRANSITIONS, Command, Happening, Machine, Mode, Phase, State
 
 ALLOWED = {
-    "DISARMED": {"arm", "stop"},
+    "DISARMED": {"arm", "disarm", "stop"},
     "READY": {"task", "stop", "disarm"},
     "RUN (to_start)": {"task", "stop"},
     "RUN (task)": {"task", "stop", "done"},
