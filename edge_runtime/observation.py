@@ -24,6 +24,8 @@ STALL_FRAMES = 8
 """A camera that delivers nothing for this many frame periods has stalled."""
 STALL_S = 0.25
 """… but never sooner than this."""
+JOIN_S = 3.0
+"""How long the end of the run waits beyond a read's own limit for a camera, whose driver may hang for ever."""
 BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Waits before opening a lost camera again; the last one from then on."""
 
@@ -64,11 +66,12 @@ class CameraThread:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread and close the camera."""
+        """End the thread and close the camera; one that hangs in its driver is left to the end of the process."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join()
-        self._camera.close()
+            self._thread.join(self._timeout_s + JOIN_S)
+        if not self._thread.is_alive():
+            self._camera.close()
 
     def read(self) -> None:
         """Wait for the next frame and publish it. Raises `DriverError`."""

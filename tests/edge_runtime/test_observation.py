@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -87,6 +88,24 @@ def test_a_camera_that_cannot_be_opened_at_the_start_says_so() -> None:
     with pytest.raises(Disconnected, match="no such device"):
         cameras.start()
     cameras.stop()
+
+
+def test_a_camera_that_hangs_in_its_driver_does_not_keep_the_end_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observation, "JOIN_S", 0.0)
+    let_go = threading.Event()
+
+    def script(n: int) -> int:
+        let_go.wait(30.0)
+        return n
+
+    cameras, camera = thread(script)
+    cameras.start()
+    wait(lambda: camera.reads == 1)
+    began_s = time.monotonic()
+    cameras.stop()
+    assert time.monotonic() - began_s < 5.0
+    assert camera.is_open  # closing it under its reader would be worse
+    let_go.set()
 
 
 def observer(count: int) -> tuple[Observer, list[CameraThread], dict[str, np.ndarray], Link]:
