@@ -166,7 +166,7 @@ def _companion(work: Companion | None, session: Session) -> Iterator[None]:
         finally:
             session.loop.close("nothing left to do")
 
-    thread = threading.Thread(target=run, name="companion", daemon=True)
+    thread = realtime.helper(run, "companion")
     thread.start()
     try:
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from edge_runtime.config import Robot
 from edge_runtime.errors import EdgeError
 from edge_runtime.floor import Floor
 from edge_runtime.record import RunRecord
+from edge_runtime.states import DISARMED, PARK, READY, TASK
 from tests.edge_runtime.sample_record import record
 
 
@@ -29,7 +31,7 @@ class Bench:
         monkeypatch.setattr(bench.floor, "measure", self.measure)
         monkeypatch.setattr(bench.plugins, "require", lambda _: SimpleNamespace(SimProcess=self.simulator))
 
-    def run_robot(self, robot: Robot, *, seconds: float) -> RunRecord:
+    def run_robot(self, robot: Robot, *, seconds: float, beside: object) -> RunRecord:
         self.robot = robot
         self.did.append(f"loop {seconds:g} s")
         return record(seconds=2.0)
@@ -51,8 +53,7 @@ class Bench:
         self.did.append("simulator ends")
 
     def ask(self, **command: Any) -> dict[str, Any]:
-        blue = {"instruction": "grasp the blue cup", "success": "loop 8 s" in self.did}
-        return {"cups": [blue, {"instruction": "grasp the red cup", "success": False}]}
+        return {"cups": []}
 
     def run(self, folder: Path | None = None) -> dict[str, Any]:
         return bench.bench_sim(200.0, 8.0, Path("some/bundle"), folder, self.said.append)
@@ -71,19 +72,50 @@ def test_the_floor_is_measured_before_and_after_with_the_simulator_there(benched
     assert report["lateness_over_floor"]["max"] > 1
 
 
-def test_the_simulators_judge_says_whether_the_task_was_done(benched: Bench) -> None:
-    assert benched.run()["task"]["successes"] == 1
+class Arm:
+    """A session whose tasks succeed at the second look, and whose loop is over after the second success."""
+
+    def __init__(self) -> None:
+        self.loop = SimpleNamespace(director=SimpleNamespace(mode=DISARMED, prompt=None))
+        self.told: list[object] = []
+        self.over = threading.Event()
+        self.looks = 0
+
+    def handle(self, request: dict[str, Any]) -> Any:
+        self.told.append(request.get("instruction", request["cmd"]))
+        director = self.loop.director
+        director.mode, director.prompt = (PARK, None) if request["cmd"] == "done" else (TASK, "a prompt")
+        if self.told.count("done") == 2:
+            self.over.set()
+        return lambda: {"ok": True}
+
+    def ask(self, **command: Any) -> dict[str, Any]:
+        if command["cmd"] == "lay":
+            self.looks = 0
+            return {"cups": [{"instruction": f"grasp cup {command['seed']}"}]}
+        self.looks += 1
+        return {"cups": [{"success": self.looks == 2}, {"success": True}]}
 
 
-def test_the_robot_is_at_one_task_from_the_first_tick_to_the_last(benched: Bench) -> None:
+def test_one_task_after_another_as_the_simulators_judge_sees_them_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "POLL_S", 0.001)
+    arm = Arm()
+    busy = threading.Thread(target=bench.keep_busy, args=(arm.ask, arm, arm.over))
+    busy.start()
+    assert not arm.told, "nothing is asked of an arm that is not ready"
+    arm.loop.director.mode = READY
+    busy.join(10)
+    assert not busy.is_alive()
+    assert arm.told == ["grasp cup 1", "done", "grasp cup 2", "done"]
+
+
+def test_the_robot_is_armed_at_once(benched: Bench) -> None:
     benched.run()
     robot = benched.robot
     assert robot is not None
     assert robot.control.rate_hz == 200.0
     assert robot.policy.autostart
-    assert robot.policy.instruction == "grasp the blue cup"
     assert robot.policy.bundle == str(Path("some/bundle").absolute())
-    assert robot.episode.timeout_s > 8.0
 
 
 def test_without_cyclictest_there_is_no_floor_and_one_line_says_so(benched: Bench) -> None:
