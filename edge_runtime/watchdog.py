@@ -111,7 +111,7 @@ class Watchdog:
         late = self._late(now)
         if not late:
             return self._because(Happening.FRESH, "every arrow is in time again")
-        if now.still:
+        if now.still and now.chunk_over:
             return self._because(Happening.FAULT, f"nothing left to coast on: {late}")
         if self._coast.check(now.now_ns - now.coasting_since_ns):
             return self._because(Happening.FAULT, self._coast.cause)

@@ -125,10 +125,17 @@ def test_the_end_of_a_chunk_leads_to_coast_and_at_rest_to_hold(post: Post) -> No
     assert post.judge(states.COAST, still=False, chunk_over=False) is Happening.FRESH
 
 
+def test_before_the_first_chunk_a_resting_arm_waits_as_long_as_it_may_coast(post: Post) -> None:
+    post.now.still, post.now.chunk_over = True, False
+    assert post.judge(inference_failure="ValueError: bad") is Happening.LATE
+    assert post.judge(states.COAST, coasting_since_ns=NOW - 1000 * MS) is None
+    assert post.judge(states.COAST, coasting_since_ns=NOW - 1001 * MS) is Happening.FAULT
+    assert post.judge(states.COAST, inference_failure="", coasting_since_ns=NOW) is Happening.FRESH
+
+
 def test_waiting_for_the_first_chunk_is_no_lateness_until_its_deadline(post: Post) -> None:
     assert post.judge(still=True, chunk_ns=NOW - 600 * MS) is None
     assert post.judge(chunk_ns=NOW - 601 * MS) is Happening.LATE
-    assert post.judge(states.COAST) is Happening.FAULT
 
 
 def test_coast_has_an_end(post: Post) -> None:
