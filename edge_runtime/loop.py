@@ -22,12 +22,14 @@ from edge_runtime.link import Link, Order
 from edge_runtime.pacer import Pacer
 from edge_runtime.recorder import Ticks
 from edge_runtime.safety import Limiter
-from edge_runtime.states import Command, State
+from edge_runtime.states import SAFE, Command, State
 from edge_runtime.torque import Pet, Torque
 from edge_runtime.watchdog import Readings, Watchdog
 
 HEALTH_S = 1.0
 """Every motor's health is read about once in this time."""
+INSIST_S = 2.0
+"""A safe action that a bus did not confirm is tried again after this much of ticks."""
 CYCLE_SHARE = 0.8
 """Longest serial cycle in periods, so that a bus that does not answer makes no tick late."""
 MOVING = (State.RUN, State.COAST)
@@ -68,6 +70,7 @@ class ControlLoop:
         self._stuck_s = robot.deadlines.stuck_ms / 1e3
         self._cycle_ns = min(int(robot.deadlines.serial_ms * 1e6), int(CYCLE_SHARE * period_ns))
         self._health_ticks = max(1, int(HEALTH_S * robot.control.rate_hz / len(limits.names)))
+        self._insist_ticks = max(1, int(INSIST_S * robot.control.rate_hz))
         self._closing = ""
         self._cycle_began_ns = 0
         self._serial_ns = 0
@@ -153,6 +156,8 @@ class ControlLoop:
         """Nothing is written: the setpoint is wherever the joints are."""
         self._cycle_began_ns = self._clock.now_ns()
         self.buses.setpoint_rad[:] = self.buses.measured_rad
+        if self.director.mode is SAFE and self.torque.ours and self._ticks.total % self._insist_ticks == 0:
+            self.torque.make_safe()
 
     def _read(self) -> None:
         self.buses.read(self._cycle_began_ns)

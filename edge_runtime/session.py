@@ -93,6 +93,7 @@ class Session:
             **self._mode(),
             "cause": director.cause,
             "allowed": director.machine.allowed(),
+            "torque": loop.torque.ours,
             "episodes": director.episodes,
             "successes": director.successes,
             "age_ms": {

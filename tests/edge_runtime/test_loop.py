@@ -377,6 +377,25 @@ def test_a_bus_that_is_gone_stops_at_once_and_reset_connects_again(rig: Rig) -> 
     assert rig.say("arm") == ""
 
 
+def test_a_safe_action_that_failed_is_tried_again_until_it_is_done(rig: Rig) -> None:
+    moving(rig)
+    gone = Disconnected("bus 'arm': /dev/arm has gone away")
+    rig.bus.fail(gone, "safe_action")
+    rig.bus.fail(gone)
+    rig.until("SAFE", limit=80)
+    rig.tick(250)
+    assert len(rig.named("safe action failed")) >= 2
+    assert rig.loop.torque.ours
+    del rig.bus.trouble["safe_action"]
+    rig.bus.safe = False
+    rig.tick(250)
+    assert rig.bus.safe
+    assert not rig.loop.torque.ours
+    rig.bus.calls.clear()
+    rig.tick(500)
+    assert "safe_action" not in rig.bus.calls, "once is enough"
+
+
 def test_one_failing_bus_stops_every_arm_and_the_others_stop_smoothly(pair: Rig) -> None:
     moving(pair)
     left, right = pair.buses
