@@ -92,6 +92,8 @@ class MotorBus(ABC):
     def safe_action(self, deadline_ns: int) -> None:
         """Do each motor's declared safe action: try every motor, whatever others answer, then raise the first error.
 
+        A motor that is to hold keeps its torque at the present position; one whose torque is off stays limp.
+
         Opens the port where `connect` has not: after a crash this is the only call that is made.
         """
 

@@ -197,10 +197,13 @@ class Bus(MotorBus):
             self._expect(index, self._line.received[at] == torque, "torque on" if torque else "torque off")
 
     def _make_safe(self, index: int, deadline_ns: int) -> None:
-        """Do one motor's safe action, and make sure that it is done."""
+        """Do one motor's safe action, and make sure that it is done. One without torque has nothing to hold."""
         id, received, control = self._ids[index], self._line.received, self._one_control[index]
         hold = self.settings.motors[index].safe == "hold"
         if hold:
+            self._line.ask(control, deadline_ns)
+            if not received[control.at[0]]:
+                return
             self._line.ask(self._one_feedback[index], deadline_ns)
             at = self._one_feedback[index].at[0]
             goal = bytes(received[at : at + 2])

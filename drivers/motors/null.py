@@ -105,7 +105,7 @@ class Bus(MotorBus):
         self._in_time(deadline_ns)
 
     def safe_action(self, deadline_ns: int) -> None:
-        self._stay(np.array([motor.safe == "hold" for motor in self.settings.motors]), deadline_ns)
+        self._stay(self.torque_on & [motor.safe == "hold" for motor in self.settings.motors], deadline_ns)
 
     def disconnect(self) -> None:
         self._connected = False

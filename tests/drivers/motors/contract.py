@@ -177,8 +177,14 @@ class MotorBusContract:
         assert rig.joints.torque_on.tolist() == [True] * 5 + [False]
         np.testing.assert_allclose(rig.joints.goal_rad[:5], rig.joints.position_rad[:5], atol=self.STEP_RAD)
 
+    def test_safe_action_leaves_a_limp_arm_limp(self, rig: Rig) -> None:
+        rig.bus.connect(soon())
+        rig.bus.safe_action(soon())
+        assert not rig.joints.torque_on.any()
+
     def test_safe_action_reaches_the_others_past_a_dead_motor(self, rig: Rig) -> None:
         rig.bus.connect(soon())
+        rig.bus.enable_torque(soon())
         rig.drop(0)
         with pytest.raises(Timeout, match="pan"):
             rig.bus.safe_action(soon(500))

@@ -185,6 +185,9 @@ def test_overload_names_joint_and_faults(rig: FeetechRig) -> None:
 
 
 def test_safe_action_needs_no_connect(rig: FeetechRig) -> None:
+    rig.bus.connect(soon())
+    rig.bus.enable_torque(soon())
+    rig.bus.disconnect()
     rig.drop(0)
     with pytest.raises(Timeout, match="pan"):
         rig.bus.safe_action(soon(500))
@@ -200,6 +203,7 @@ def test_safe_action_lets_go_first(rig: FeetechRig) -> None:
 
 def test_dead_motors_do_not_use_up_the_time_of_the_others(rig: FeetechRig) -> None:
     rig.bus.connect(soon())
+    rig.bus.enable_torque(soon())
     rig.drop(0)
     rig.drop(1)
     with pytest.raises(Timeout, match="pan"):

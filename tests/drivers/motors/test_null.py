@@ -135,6 +135,7 @@ def test_the_safe_action_lets_go_where_it_is_declared() -> None:
     for safe, expected in (("hold", 0.5), ("release", 0.0)):
         bus = make("follow", safe=safe)
         bus.connect(FAR_NS)
+        bus.enable_torque(FAR_NS)
         bus.safe_action(FAR_NS)
         bus.write_setpoints(np.array([0.5, 0.5]), FAR_NS)
         bus.read_state(FAR_NS)
