@@ -16,7 +16,7 @@ from msgspec import Meta
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+$(?!\n)", extra={"say": 'letters, digits, "_", "." and "-"'})]
 Mode = Annotated[str, Meta(pattern=r"^0?[0-7]{3}$(?!\n)", extra={"say": 'an octal file mode such as "0600"'})]
 Text = Annotated[str, Meta(min_length=1)]
-Positive = Annotated[float, Meta(gt=0)]
+Limit = Annotated[float, Meta(ge=1e-3)]
 Milliseconds = Annotated[float, Meta(gt=0, le=60_000)]
 
 
@@ -39,11 +39,11 @@ class Joint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Sign of the joint angle for growing encoder counts."""
     position: tuple[float, float]
     """Lowest and highest position."""
-    velocity: Positive
+    velocity: Limit
     """Highest velocity, units a second."""
-    acceleration: Positive
+    acceleration: Limit
     """Highest acceleration, units a second squared."""
-    jerk: Positive
+    jerk: Limit
     """Highest jerk, units a second cubed."""
     start: float
     """Position from which an episode begins."""
