@@ -52,13 +52,16 @@ def run_robot(
     cameras: Sequence[Camera] | None = None,
     buses: Sequence[MotorBus] | None = None,
     beside: Companion | None = None,
+    rescue: Callable[[RunRecord], None] | None = None,
 ) -> RunRecord:
     """Run `robot` until SIGINT, SIGTERM, SIGHUP or `seconds`, on the main thread.
 
     It starts DISARMED without `autostart`. Devices and policy are those that `robot` names, unless they are given. With
     `beside` the run also ends when that returns, and what it raises is raised here. Raises `EdgeError` and
-    `DriverError`, one line each and before anything moves, for whatever does not fit or does not answer.
+    `DriverError`, one line each and before anything moves, for whatever does not fit or does not answer. Where the loop
+    itself ends with an exception, `rescue` is given the record before that is raised.
     """
+    failure: Exception | None = None
     with ExitStack() as parts:
         control = ControlSocket(Path(robot.control.socket), int(robot.control.socket_mode, 8))
         parts.callback(control.close)
@@ -85,9 +88,17 @@ def run_robot(
         parts.enter_context(_companion(beside, session))
         with _signals(loop), realtime.obtain(robot.control.priority, robot.control.cpu) as settings, stuck:
             _log.info("%s", settings)
-            loop.run(seconds)
+            try:
+                loop.run(seconds)
+            except Exception as error:  # noqa: BLE001  raised again below, when everything is taken apart
+                failure = error
         ended_ns = session.clock.now_ns()
-    return session.record(started_ns, ended_ns, housekeeping.kept, machine.describe(settings))
+    record = session.record(started_ns, ended_ns, housekeeping.kept, machine.describe(settings))
+    if failure is not None:
+        if rescue is not None:
+            rescue(record)
+        raise failure
+    return record
 
 
 def _policy(robot: Robot) -> Policy:

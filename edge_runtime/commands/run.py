@@ -27,16 +27,22 @@ def run(robot: str, seconds: float | None, report: Path | None, json_file: str |
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     settings = config.load(robot)
     from edge_runtime import app, report_files, report_text
+    from edge_runtime.record import RunRecord
     from edge_runtime.report import summary
 
-    record = app.run_robot(settings, seconds=seconds)
-    if report is None:
-        found = summary(record)
-    else:
-        written = report_files.write(record, report)
-        found = written.report
-        click.echo(f"{written.json_file}\n{written.html_file}", err=True)
-    emit(found, report_text.text(found), json_file)
+    if report is not None:
+        report.mkdir(parents=True, exist_ok=True)  # what cannot be written there is said before the run, not after it
+
+    def conclude(record: RunRecord) -> None:
+        if report is None:
+            found = summary(record)
+        else:
+            written = report_files.write(record, report)
+            found = written.report
+            click.echo(f"{written.json_file}\n{written.html_file}", err=True)
+        emit(found, report_text.text(found), json_file)
+
+    conclude(app.run_robot(settings, seconds=seconds, rescue=conclude))
 
 
 @click.command()

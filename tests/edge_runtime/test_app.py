@@ -18,6 +18,7 @@ from edge_runtime.clock import MonotonicClock
 from edge_runtime.devices import bus_settings, camera_settings
 from edge_runtime.errors import BundleError, CommandError, EdgeError, InstructionError
 from edge_runtime.limits import joint_names
+from edge_runtime.record import RunRecord
 from tests.edge_runtime.fakes import FakeBus, FakeCamera, FakePolicy, spec
 from tests.edge_runtime.process import Process
 from tests.edge_runtime.run_fake import configured
@@ -207,6 +208,20 @@ def test_an_instruction_that_is_too_long(tmp_path: Path) -> None:
     policy = msgspec.structs.replace(parts.robot.policy, instruction="word " * 200)
     parts.robot = msgspec.structs.replace(parts.robot, policy=policy)
     refused(parts, InstructionError, "say it in fewer words")
+
+
+def test_a_run_that_fails_leaves_its_record_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bug(loop: app.ControlLoop) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(app.ControlLoop, "_judge", bug)
+    parts = Parts(tmp_path)
+    kept: list[RunRecord] = []
+    with pytest.raises(ZeroDivisionError):
+        app.run_robot(
+            parts.robot, seconds=5, policy=parts.policy, cameras=parts.cameras, buses=[parts.bus], rescue=kept.append
+        )
+    assert [event.name for record in kept for event in record.events][-1] == "control failed"
 
 
 def test_a_bundle_that_is_not_there(tmp_path: Path) -> None:
