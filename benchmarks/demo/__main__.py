@@ -18,6 +18,7 @@ from benchmarks.demo.bundle import demo_bundle
 from benchmarks.demo.process import RobotProcess
 from drivers.errors import DriverError
 from drivers.sim.process import SimProcess
+from edge_runtime.bundle import open_bundle
 from edge_runtime.errors import EdgeError
 
 OUT = Path("runs/demo")
@@ -53,7 +54,9 @@ def demo(console: Console) -> int:
     """Everything in order, told on `console`."""
     began = time.monotonic()
     console.print("[bold]1/4[/] demo checkpoint → verified policy bundle")
-    demo_bundle(OUT / "bundle", lambda name, done, total: console.print(f"    {done + 1}/{total} {name}"))
+    made = demo_bundle(OUT / "bundle", lambda name, done, total: console.print(f"    {done + 1}/{total} {name}"))
+    manifest = open_bundle(made).manifest
+    console.print(f"    {made}: {len(manifest.files)} files as sealed; against PyTorch: {manifest.verdict}")
     (OUT / "robot.toml").write_bytes(resources.files("drivers.sim").joinpath("robot.toml").read_bytes())
     console.print("[bold]2/4[/] simulated robot and runtime, each a process of its own")
     with ExitStack() as stack:
