@@ -42,12 +42,13 @@ def test_setpoint(stage: Time) -> None:
     """The arithmetic of one control tick: interpolate the chunk, hold it to the limits."""
     text = resources.files("drivers.sim").joinpath("robot.toml").read_bytes()
     robot = config_check.parse(text, Path())
-    limiter = Limiter(Limits.of(robot), 0.01)
+    limits = Limits.of(robot)
+    limiter = Limiter(limits, 0.01)
     start = np.array([joint.start_rad for joint in robot.joints])
     limiter.start_from(start)
-    follow = Follow()
-    follow.chunk = chunk = Chunk(16, 6, 100_000_000)
+    follow, chunk = Follow(limits), Chunk(16, 6, 100_000_000)
     chunk.actions[:] = start + np.linspace(0.0, 0.4, 16)[:, None]
+    follow.begin(chunk)
     setpoint = np.zeros(6)
     t_ns = 0
 
