@@ -15,7 +15,8 @@ from drivers.sim.adapter import Adapter
 from drivers.sim.feetech_device import FeetechDevice
 from tests.drivers.fake_joints import FakeJoints
 
-SLACK_S = 0.05
+SLACK_S = 0.5
+"""For a machine that stands still; the lower bounds are what is held."""
 
 
 def serve(tmp_path: Path, baud: int, usb_latency_ns: int) -> Iterator[tuple[int, Adapter]]:
@@ -59,8 +60,9 @@ def test_bytes_are_paced_at_the_baud_rate(slow: tuple[int, Adapter]) -> None:
 
 def test_a_usb_frame_hands_over_all_that_came_in_it(framed: tuple[int, Adapter]) -> None:
     host, _ = framed
+    asked = time.monotonic()
     os.write(host, packets.sync_read(range(1, 7), 56, 4))
-    times, data = answer(host, 60)
+    times, data = answer(host, 60, asked)
     assert len(data) == 60
     assert 0.04 <= times[0] < 0.04 + SLACK_S
 
