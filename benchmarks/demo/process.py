@@ -22,12 +22,15 @@ class RobotProcess:
 
     def __init__(self, settings: Path, report: Path) -> None:
         self._socket = settings.parent / "control.sock"
+        self._log = report / "run.log"
+        """Its standard error: a pipe that nobody reads would fill up and hold its control socket up."""
         self._command = [sys.executable, "-m", "edge_runtime", "run", str(settings), "--report", str(report)]
 
     def __enter__(self) -> RobotProcess:
-        self._process = subprocess.Popen(
-            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                self._command, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True
+            )
         return self
 
     def __exit__(
@@ -67,6 +70,5 @@ class RobotProcess:
             raise EdgeError(f"edge run ended with code {self._process.returncode}: {self._last_words()}")
 
     def _last_words(self) -> str:
-        assert self._process.stderr is not None
-        lines = self._process.stderr.read().strip().splitlines()
+        lines = self._log.read_text().strip().splitlines()
         return lines[-1] if lines else "without a word"
