@@ -103,7 +103,9 @@ def run_robot(
 
 def _policy(robot: Robot) -> Policy:
     policy = robot.policy
-    return open_policy(Path(policy.bundle), policy.backend, policy.threads, policy.flow_steps, policy.seed)
+    return open_policy(
+        Path(policy.bundle), policy.backend, policy.threads, policy.flow_steps, policy.seed, policy.on_malformed
+    )
 
 
 def _assemble(

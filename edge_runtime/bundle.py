@@ -14,36 +14,10 @@ from typing import Any
 
 import msgspec
 
-from edge_runtime.bundle_spec import (
-    CameraSpec,
-    FlowSpec,
-    Manifest,
-    ManifestFile,
-    Normalisation,
-    PolicySpec,
-    PromptSpec,
-    Source,
-    VectorSpec,
-    impossible,
-)
+from edge_runtime.bundle_spec import FastScheme, Manifest, ManifestFile, PolicySpec, TokenSpec, impossible
 from edge_runtime.errors import BundleError
 
-__all__ = [
-    "Bundle",
-    "CameraSpec",
-    "FlowSpec",
-    "Manifest",
-    "Normalisation",
-    "PolicySpec",
-    "PromptSpec",
-    "Source",
-    "VectorSpec",
-    "open_bundle",
-    "seal",
-    "sha256",
-]
-
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 ENGINES = "engines"
 _UNSEALED = "0" * 64
@@ -62,7 +36,7 @@ class Bundle:
         return self.manifest.spec
 
     def graph(self, name: str) -> Path:
-        """Path of the graph `name` ("image", "prefix", "step"); `BundleError` where there is none."""
+        """Path of the graph `name` of `bundle_spec.GRAPHS`; `BundleError` where there is none."""
         if name not in self.manifest.graphs:
             raise BundleError(f"{self.path / MANIFEST}: graphs has no {name}; export the bundle again")
         return self.path / self.manifest.graphs[name]
@@ -98,6 +72,9 @@ def open_bundle(path: Path) -> Bundle:
         )
     wanted = {f"graphs.{k}": v for k, v in manifest.graphs.items()}
     wanted |= {"constants": manifest.constants, "tokenizer": manifest.tokenizer, "accuracy": manifest.accuracy}
+    head = manifest.spec.head
+    if isinstance(head, TokenSpec) and isinstance(head.scheme, FastScheme):
+        wanted["spec.head.scheme.tokenizer"] = head.scheme.tokenizer
     for field, name in wanted.items():
         if name not in manifest.files:
             raise BundleError(f"{path / MANIFEST}: {field} names {name!r}, which is not among its files")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from typing import Literal
 
@@ -11,17 +10,21 @@ import msgspec
 
 
 class CameraSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A camera slot of the policy: the uint8 frame [height, width, 3] that the image graph takes."""
+    """A camera slot of the policy: the uint8 frame [height, width, 3] that the image graph takes.
+
+    `missing`: what the model was taught for a frame that is not there: `mask` its tokens, show it `black`, or `refuse`.
+    """
 
     name: str
     height: int
     width: int
+    missing: Literal["mask", "black", "refuse"] = "mask"
 
 
 class VectorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A state or an action: `names` and `units` per dimension, and the width the model pads it to.
 
-    A unit is "" where the checkpoint does not record it.
+    A unit is "" where the checkpoint does not record it. A policy that reads no state has one of no dimensions.
     """
 
     names: tuple[str, ...]
@@ -34,42 +37,130 @@ class VectorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Normalisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`mean_std`: y = (x - a) / (b + eps_in), x = y·(b + eps_out) + a. `none`: nothing. Later schemes add rows here."""
+    """Between the robot's units x and the model's y, per dimension, by statistics of the training data.
 
-    kind: Literal["mean_std", "none"]
+    `mean_std`, a = mean, b = standard deviation: y = (x - a) / (b + eps_in), x = y·(b + eps_out) + a.
+    `quantiles` and `min_max`, a = low, b = high: y = 2·(x - a) / (b - a + eps_in) - 1,
+    x = (y + 1) / 2 · (b - a + eps_out) + a. `none`: nothing.
+    Where `mask` is false, a dimension is taken as it is; `clip` limits y to ±clip on the way in (0: no limit).
+    """
+
+    kind: Literal["mean_std", "quantiles", "min_max", "none"]
     a: tuple[float, ...] = ()
     b: tuple[float, ...] = ()
     eps_in: float = 0.0
     eps_out: float = 0.0
+    mask: tuple[bool, ...] = ()
+    clip: float = 0.0
 
 
-class FlowSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class FlowSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="flow", tag_field="kind"):
     """Flow matching head: Euler steps from t_start to t_end; x starts as normal noise [horizon, action.padded].
 
-    `constants` (a safetensors file) holds per step count `cond.<steps>` float32 [steps, ...]: what the step graph needs
-    to know of t, for every step count up to `steps`.
+    The step graph reads the outputs of the prefix graph that `cache` names. `constants` (a safetensors file) holds per
+    step count `cond.<steps>` float32 [steps, ...]: what the step graph must know of t, for every count up to `steps`.
     """
 
     steps: int
     t_start: float
     t_end: float
+    cache: tuple[str, ...]
     noise: Literal["normal"] = "normal"
+
+
+class BinScheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="bins", tag_field="kind"):
+    """One token a number. `constants` holds `values` float32 [len(token_ids)]: what each token means, normalised.
+
+    `terminate`: each action is led by one more token, whose bin 0 means that the task goes on (RT-2).
+    """
+
+    terminate: bool = False
+
+
+class IntegerScheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="integers", tag_field="kind"):
+    """An action is spelt as integers with spaces between them (RT-2), until `stop`.
+
+    `constants` holds `values` float32 [bins]: what each integer means, normalised. `terminate` as in `BinScheme`.
+    """
+
+    stop: int
+    terminate: bool = False
+
+
+class FastScheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="fast", tag_field="kind"):
+    """FAST (https://arxiv.org/abs/2501.09747): byte-pair tokens of rounded DCT coefficients, `tokenizer` reads them.
+
+    The model writes `prefix`, FAST tokens, `stop`. FAST token = `top` - token. A coefficient is a character of
+    ord(c) + `min_token`, divided by `scale`; they stand [horizon, dims], and the inverse DCT-II (orthonormal) runs over
+    time. What the reference makes of a malformed sequence (`on_malformed = "pad"`): `relaxed` cuts or fills it with
+    zero coefficients, else the whole chunk is zero.
+    """
+
+    tokenizer: str
+    prefix: tuple[int, ...]
+    stop: int
+    top: int
+    min_token: int
+    scale: float
+    relaxed: bool
+
+
+class TokenSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="tokens", tag_field="kind"):
+    """Discrete action tokens, decoded greedily one by one, at most `max_new` of them.
+
+    `constants` holds `token_ids` int64 [n]: the token that each output of the restricted head stands for. The prefill
+    graph's `keys` and `values` [depth, 1, K, L + max_new, D] have room for what is generated: the decode graph answers
+    with one token's `new_keys`, `new_values`, and the runtime writes them there.
+    `on_malformed`: what a sequence that means nothing is: a `fault`, or what the reference makes of it (`pad`).
+    """
+
+    max_new: int
+    scheme: BinScheme | IntegerScheme | FastScheme
+    on_malformed: Literal["fault", "pad"] = "fault"
+
+
+class RegressionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="regression", tag_field="kind"):
+    """One graph writes the whole chunk at once (OpenVLA-OFT's parallel decoding with an L1 head)."""
+
+
+Head = FlowSpec | TokenSpec | RegressionSpec
+"""How actions come out of the model; `edge_runtime/policies/<kind>.py` runs it."""
+
+GRAPHS: dict[type[Head], tuple[str, ...]] = {
+    FlowSpec: ("image", "prefix", "step"),
+    TokenSpec: ("image", "prefill", "decode"),
+    RegressionSpec: ("image", "model"),
+}
+"""The graphs of each kind of head."""
 
 
 class PromptSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How an instruction becomes tokens: `template` has {instruction}; a prompt of more than `max_tokens` is refused.
 
-    What stands before {instruction} is tokenized with it, what stands behind it for itself.
+    `clean`: what is done to the instruction first, in this order. {state} in the template is the normalised state in
+    words: the number of each dimension's bin out of 256 over [-1, 1], with spaces between. With `apart`, what stands
+    behind {instruction} is tokenized for itself. `end_id` is appended to a prompt that does not end in it.
     """
 
     template: str
     max_tokens: int
     bos_id: int | None
     pad_id: int
+    clean: tuple[Literal["strip", "underscore", "newline", "lower"], ...] = ()
+    apart: bool = False
+    end_id: int | None = None
+
+    @property
+    def reads_state(self) -> bool:
+        return "{state}" in self.template
 
 
 class PolicySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the runtime must know to run the policy and to see whether this robot can serve it."""
+    """What the runtime must know to run the policy and to see whether this robot can serve it.
+
+    `relative`: which action dimensions the model gives relative to the state it was asked with (none where empty); the
+    runtime adds that state, so that what reaches the robot is as `control_mode` says.
+    """
 
     cameras: tuple[CameraSpec, ...]
     state: VectorSpec
@@ -77,10 +168,11 @@ class PolicySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     horizon: int
     dt_s: float
     control_mode: Literal["absolute", "delta"]
-    flow: FlowSpec
+    head: Head
     prompt: PromptSpec
     state_normalisation: Normalisation
     action_normalisation: Normalisation
+    relative: tuple[bool, ...] = ()
 
 
 class ManifestFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,22 +192,29 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     calibration_sha256: str | None = None
 
 
+class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one run of a graph costs: `parameters` in `precision`, `bytes` read of them, `flops` (2 a multiply-add)."""
+
+    parameters: int
+    precision: str
+    bytes: int
+    flops: int
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """manifest.json. `policy` is the file in `edge_runtime/policies` that runs it; `graphs` maps component → file.
+    """manifest.json. `graphs` maps component → file.
 
     `verdict` is that of `accuracy.json`; `seal` is the sha256 of the manifest with the seal itself as 64 zeros.
     """
 
-    format: int = 1
-    policy: str
+    format: int = 2
     source: Source
     spec: PolicySpec
     graphs: dict[str, str]
+    costs: dict[str, Cost]
     constants: str
     tokenizer: str
     accuracy: str
-    precision: dict[str, str]
-    parameters: dict[str, int]
     verdict: Literal["pass", "fail"]
     files: dict[str, ManifestFile] = {}
     seal: str = ""
@@ -129,20 +228,15 @@ def impossible(manifest: Manifest) -> str:
 def _impossible(manifest: Manifest) -> Iterator[str]:
     if manifest.verdict != "pass":
         yield "verdict: it did not pass its accuracy gate; export it again"
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", manifest.policy):
-        yield f"policy: {manifest.policy!r} is not the name of a policy"
     spec = manifest.spec
-    if not spec.cameras:
-        yield "spec.cameras: there is none"
-    for i, camera in enumerate(spec.cameras):
-        if not camera.name or camera.name in {c.name for c in spec.cameras[:i]}:
-            yield f"spec.cameras[{i}].name: {camera.name!r} is empty or used twice"
-        if not 1 <= camera.height <= 1 << 14 or not 1 <= camera.width <= 1 << 14:
-            yield f"spec.cameras[{i}]: {camera.width}×{camera.height} is not a size of a frame"
+    wanted = GRAPHS[type(spec.head)]
+    for field, found in (("graphs", manifest.graphs), ("costs", manifest.costs)):
+        if set(found) != set(wanted):
+            yield f"{field}: has {', '.join(found)}; this head needs {', '.join(wanted)}"
+    yield from _impossible_cameras(spec)
     positive = {
         "spec.horizon": spec.horizon,
         "spec.dt_s": spec.dt_s,
-        "spec.flow.steps": spec.flow.steps,
         "spec.prompt.max_tokens": spec.prompt.max_tokens,
     }
     for field, value in positive.items():
@@ -150,26 +244,59 @@ def _impossible(manifest: Manifest) -> Iterator[str]:
             yield f"{field}: {value} is not a positive number"
     if 0 < spec.dt_s < 1e-4:
         yield f"spec.dt_s: {spec.dt_s} is shorter than any control period"
-    if spec.flow.t_start == spec.flow.t_end:
-        yield f"spec.flow: runs from {spec.flow.t_start} to {spec.flow.t_end}"
-    if spec.prompt.template.count("{instruction}") != 1:
-        yield "spec.prompt.template: must have {instruction} once"
-    yield from _impossible_vector("state", spec.state, spec.state_normalisation)
-    yield from _impossible_vector("action", spec.action, spec.action_normalisation)
+    if spec.prompt.template.count("{instruction}") != 1 or spec.prompt.template.count("{state}") > 1:
+        yield "spec.prompt.template: must have {instruction} once and {state} at most once"
+    if spec.prompt.reads_state and not spec.state.dims:
+        yield "spec.prompt.template: has {state}, and the policy reads none"
+    yield from _impossible_head(spec)
+    yield from _impossible_vector("state", spec.state, spec.state_normalisation, least=0)
+    yield from _impossible_vector("action", spec.action, spec.action_normalisation, least=1)
+    if len(spec.relative) not in (0, spec.action.dims) or (any(spec.relative) and spec.state.dims < spec.action.dims):
+        yield f"spec.relative: {len(spec.relative)} flags for {spec.action.dims} actions and {spec.state.dims} states"
 
 
-def _impossible_vector(name: str, vector: VectorSpec, normalisation: Normalisation) -> Iterator[str]:
-    if not 1 <= vector.dims <= vector.padded:
+def _impossible_cameras(spec: PolicySpec) -> Iterator[str]:
+    if not spec.cameras:
+        yield "spec.cameras: there is none"
+    for i, camera in enumerate(spec.cameras):
+        if not camera.name or camera.name in {c.name for c in spec.cameras[:i]}:
+            yield f"spec.cameras[{i}].name: {camera.name!r} is empty or used twice"
+        if not 1 <= camera.height <= 1 << 14 or not 1 <= camera.width <= 1 << 14:
+            yield f"spec.cameras[{i}]: {camera.width}×{camera.height} is not a size of a frame"
+
+
+def _impossible_head(spec: PolicySpec) -> Iterator[str]:
+    head = spec.head
+    if isinstance(head, FlowSpec):
+        if not 0 < head.steps < 1e4:
+            yield f"spec.head.steps: {head.steps} is not a positive number"
+        if not head.cache:
+            yield "spec.head.cache: the step graph reads nothing of the prefix"
+        if head.t_start == head.t_end or not math.isfinite(head.t_end - head.t_start):
+            yield f"spec.head: runs from {head.t_start} to {head.t_end}"
+    elif isinstance(head, TokenSpec):
+        if not 0 < head.max_new < 1e5:
+            yield f"spec.head.max_new: {head.max_new} is not a positive number"
+        scheme = head.scheme
+        if isinstance(scheme, BinScheme) and head.max_new != spec.horizon * (spec.action.dims + scheme.terminate):
+            yield f"spec.head.max_new: {head.max_new} tokens are not {spec.horizon} actions of {spec.action.dims}"
+        if isinstance(scheme, FastScheme) and not scheme.scale > 0:
+            yield f"spec.head.scheme.scale: {scheme.scale} is not a positive number"
+
+
+def _impossible_vector(name: str, vector: VectorSpec, norm: Normalisation, least: int) -> Iterator[str]:
+    if not least <= vector.dims <= vector.padded:
         yield f"spec.{name}.names: {vector.dims} dimensions do not fit into {vector.padded}"
     if len(vector.units) != vector.dims:
         yield f"spec.{name}.units: {len(vector.units)} units for {vector.dims} names"
     if len(set(vector.names)) != vector.dims:
         yield f"spec.{name}.names: one is used twice"
-    field, wanted = f"spec.{name}_normalisation", 0 if normalisation.kind == "none" else vector.dims
-    if len(normalisation.a) != wanted or len(normalisation.b) != wanted:
-        yield f"{field}: {len(normalisation.a)} and {len(normalisation.b)} numbers for {wanted} dimensions"
-    epsilons = (normalisation.eps_in, normalisation.eps_out)
-    if not all(math.isfinite(x) for x in (*normalisation.a, *normalisation.b, *epsilons)):
-        yield f"{field}: a number is not finite"
-    if any(b + normalisation.eps_in <= 0 for b in normalisation.b):
-        yield f"{field}.b: divides by zero or less"
+    field, wanted = f"spec.{name}_normalisation", 0 if norm.kind == "none" else vector.dims
+    if len(norm.a) != wanted or len(norm.b) != wanted or len(norm.mask) not in (0, wanted):
+        yield f"{field}: {len(norm.a)}, {len(norm.b)} and {len(norm.mask)} entries for {wanted} dimensions"
+    if not all(math.isfinite(x) for x in (*norm.a, *norm.b, norm.eps_in, norm.eps_out, norm.clip)) or norm.clip < 0:
+        yield f"{field}: a number is not finite, or clip is negative"
+    mask = norm.mask or (True,) * len(norm.a)
+    spans = norm.b if norm.kind == "mean_std" else tuple(b - a for a, b in zip(norm.a, norm.b, strict=False))
+    if name == "state" and any(span + norm.eps_in <= 0 for span, used in zip(spans, mask, strict=False) if used):
+        yield f"{field}: divides by zero or less"

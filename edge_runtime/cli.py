@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.filename is None:
             raise
-        return _say(f"{error.filename}: {error.strerror}", 2)
+        return _say(f"{error.filename2 or error.filename}: {error.strerror}", 2)  # 2: where a rename leads
 
 
 def _usage(error: click.ClickException) -> str:

@@ -128,6 +128,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Flow steps an inference; 0 means what the bundle was verified with."""
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
     """Seed of the noise that flow matching starts from."""
+    on_malformed: Literal["", "fault", "pad"] = ""
+    """Action tokens that mean no action: a fault, or padded as the reference does; as the bundle says where empty."""
     instruction: str = ""
     """First instruction, given as soon as the robot is READY; none where empty."""
     autostart: bool = False

@@ -97,6 +97,11 @@ class Director:
         number, cause = self._link.failure
         return cause if number == self._number else ""
 
+    @property
+    def terminated(self) -> bool:
+        """The policy said that the task is done: this one, with the instruction that it has now."""
+        return self._link.terminated is self._link.request
+
     def sample(self, t_ns: int, out: Floats) -> None:
         """Write the setpoint due at `t_ns` into `out` [n]."""
         if self._motion is self._follow:
@@ -137,6 +142,8 @@ class Director:
         before, after = self.mode, self.machine.fire(trigger, self._pacer.woken_ns)
         if trigger is Command.TASK and after.phase is Phase.TASK:
             self._ask()
+        if trigger is Command.DONE or trigger is Happening.TERMINATED:
+            self.successes += 1
         if after is before:
             return
         self.cause = cause
@@ -186,8 +193,6 @@ class Director:
         elif command is Command.TASK and order.prompt is not None:
             self.prompt = order.prompt
             self._report("task", order.prompt.instruction)
-        elif command is Command.DONE:
-            self.successes += 1
 
     def _halt(self) -> None:
         """Come to rest from the last setpoint."""

@@ -21,5 +21,13 @@ class InstructionError(EdgeError):
     """An instruction that the policy cannot take."""
 
 
+class ObservationError(EdgeError):
+    """A frame or a state is missing that the policy cannot do without."""
+
+
+class MalformedTokens(EdgeError):
+    """The model wrote a sequence of action tokens that means no action."""
+
+
 class CommandError(EdgeError):
     """A command that did not reach the running robot, or that it cannot take now."""

@@ -7,8 +7,7 @@ import re
 
 import numpy as np
 
-from edge_runtime.bundle import PolicySpec
-from edge_runtime.bundle_spec import VectorSpec
+from edge_runtime.bundle_spec import PolicySpec, VectorSpec
 from edge_runtime.config import Robot
 from edge_runtime.errors import BundleError, ConfigError
 from edge_runtime.limits import Floats, joint_names
@@ -25,11 +24,14 @@ def check_fit(robot: Robot, spec: PolicySpec) -> None:
     if spec.control_mode != "absolute":
         raise BundleError(f"{robot.policy.bundle}: its actions are {spec.control_mode}, not absolute")
     for what, vector in (("state", spec.state), ("action", spec.action)):
-        _joints(robot, what, vector)
+        if vector.dims:
+            _joints(robot, what, vector)
 
 
 def units_rad(robot: Robot, vector: VectorSpec) -> Floats:
     """Radians in one unit of each dimension [n]; where the bundle does not say, the unit is the joint's own."""
+    if not vector.dims:
+        return np.zeros(0)
     joints = zip(vector.units, robot.joints, strict=True)
     return np.array([_RAD[unit] if unit else joint.scale_rad for unit, joint in joints])
 
@@ -49,8 +51,8 @@ def _cameras(robot: Robot, spec: PolicySpec) -> None:
                 f"{slot.width}x{slot.height}: set width and height, or export with "
                 f"--camera {camera.name}={camera.height}x{camera.width}"
             )
-    for name in want:
-        if name not in have:
+    for name, slot in want.items():
+        if name not in have and slot.missing == "refuse":
             raise ConfigError(f"cameras: the policy needs a camera {name}, the robot has {', '.join(have)}")
 
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.bundle import PolicySpec
+from edge_runtime.bundle_spec import PolicySpec
 from edge_runtime.errors import EdgeError
 from edge_runtime.suggest import did_you_mean
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.clock import Clock
+from edge_runtime.errors import MalformedTokens
 from edge_runtime.events import Report
 from edge_runtime.limits import Floats
 from edge_runtime.link import Link, Request
@@ -47,6 +49,8 @@ class Inference:
         """Chunks published in all."""
         self.failed = 0
         """Inferences that failed in all."""
+        self.malformed = 0
+        """Those among them whose action tokens meant no action."""
         self._policy = policy
         self._observer = observer
         self._link = link
@@ -79,8 +83,11 @@ class Inference:
             self._thread.join(JOIN_S)
 
     def infer(self, request: Request) -> bool:
-        """One inference for `request`, if there is something new to see. A failure is an event, never raised."""
-        if request.prompt is None:
+        """One inference for `request`, if there is something new to see. A failure is an event, never raised.
+
+        A request whose task the policy has ended is not asked again.
+        """
+        if request.prompt is None or request is self._link.terminated:
             return False
         try:
             capture_ns = self._observer.observe(self._state_rad)
@@ -88,6 +95,10 @@ class Inference:
                 return False
             self._link.inference_started_ns = began_ns = self._clock.now_ns()
             self._call(request.prompt)
+        except MalformedTokens as error:
+            self.malformed += 1
+            self._fail(request, str(error), "malformed action tokens")
+            return True
         except Exception as error:  # noqa: BLE001  whatever a policy raises, the arm must be told and this thread go on
             self._fail(request, f"{type(error).__name__}: {error}")
             return True
@@ -95,7 +106,10 @@ class Inference:
             self._link.inference_started_ns = 0
         ended_ns = self._clock.now_ns()
         self._inferences.add(ended_ns, ended_ns - began_ns)
-        if np.isfinite(self._actions).all():
+        if getattr(self._policy, "terminated", False):
+            self._link.failure = (request.number, "")
+            self._link.terminated = request
+        elif np.isfinite(self._actions).all():
             self._publish(request, capture_ns, ended_ns)
         else:
             self._fail(request, "the policy's actions are not finite")
@@ -112,19 +126,20 @@ class Inference:
 
     def _call(self, prompt: Prompt) -> None:
         np.multiply(self._state_rad, self._per_rad, out=self._state, casting="same_kind")
-        self._policy.infer(Observation(self._policy.frames, self._state, prompt), self._actions)
+        self._policy.infer(Observation(self._observer.frames, self._state, prompt), self._actions)
 
-    def _fail(self, request: Request, cause: str) -> None:
+    def _fail(self, request: Request, cause: str, event: str = "inference failed") -> None:
         self.failed += 1
         if self._link.failure != (request.number, cause):
-            self._report("inference failed", cause)
+            self._report(event, cause)
         self._link.failure = (request.number, cause)
         self._stop.wait(PAUSE_S)
 
     def _run(self) -> None:
         try:
             for _ in range(WARM_UPS):
-                self._call(self._warm_prompt)
+                with suppress(MalformedTokens):  # of a picture of nothing: it has inferred all the same
+                    self._call(self._warm_prompt)
         except Exception as error:  # noqa: BLE001  raised again by `start`, in the thread that waits for it
             self._broken = error
             return

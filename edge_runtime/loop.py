@@ -178,6 +178,7 @@ class ControlLoop:
         now.chunk_ns = director.chunk_ns or director.task_began_ns
         now.inference_started_ns = self._link.inference_started_ns
         now.inference_failure = director.failure
+        now.terminated = director.terminated
         now.coasting_since_ns = director.coast_began_ns
         if happening := self.watchdog.judge(director.mode, now):
             director.go(happening, self.watchdog.cause)

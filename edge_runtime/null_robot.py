@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from edge_runtime import config
-from edge_runtime.bundle import Normalisation, PolicySpec, VectorSpec
+from edge_runtime.bundle_spec import PolicySpec, VectorSpec
 from edge_runtime.errors import BundleError
 from edge_runtime.footage import Take
 from edge_runtime.limits import Floats
+from edge_runtime.policies.affine import Affine
 
 RATE_HZ = 100.0
 LATE_FRAMES = 2.5
@@ -21,7 +22,7 @@ LATE_CHUNKS = 3.5
 STUCK_MS = 10_000.0
 """Nothing can be broken: a machine that is busy with something else is no reason to end."""
 _SIGMAS = 4.0
-"""How far from its mean a normalised action may be."""
+"""How far from its mean an action may be; one between two statistics is at most at those, in the model's units 1."""
 
 
 def describe(spec: PolicySpec, takes: Sequence[Take], rate_hz: float, bundle: Path, socket: Path) -> config.Robot:
@@ -57,8 +58,9 @@ def describe(spec: PolicySpec, takes: Sequence[Take], rate_hz: float, bundle: Pa
 
 
 def _joints(spec: PolicySpec, takes: Sequence[Take]) -> tuple[config.Joint, ...]:
-    states = np.concatenate([take.state for take in takes]) * _rad(spec.state)
-    actions = np.concatenate([*(take.action for take in takes), _asked(spec)]) * _rad(spec.action)
+    raw = np.concatenate([take.state for take in takes])
+    states = raw * _rad(spec.state)
+    actions = np.concatenate([*(take.action for take in takes), _asked(spec, raw)]) * _rad(spec.action)
     seen = np.concatenate([states, actions])
     low, high = seen.min(axis=0), seen.max(axis=0)
     span = np.maximum(high - low, 1e-3)
@@ -83,10 +85,14 @@ def _rad(vector: VectorSpec) -> Floats:
     return np.array([np.pi / 180.0 if unit == "deg" else 1.0 for unit in vector.units])
 
 
-def _asked(spec: PolicySpec) -> Floats:
-    """[k, dims] the ends of what the policy may ask for, as far as its normalisation says it."""
-    n: Normalisation = spec.action_normalisation
-    if n.kind == "none":
+def _asked(spec: PolicySpec, states: Floats) -> Floats:
+    """[k, dims] the ends of what the policy may ask for in `states` [T, dims], as far as its normalisation says it."""
+    normalisation = spec.action_normalisation
+    if normalisation.kind == "none":
         return np.zeros((0, spec.action.dims))
-    mean, sigma = np.array(n.a), np.array(n.b)
-    return np.stack([mean - _SIGMAS * sigma, mean + _SIGMAS * sigma])
+    reach = _SIGMAS if normalisation.kind == "mean_std" else 1.0
+    ends = np.repeat([[-reach], [reach]], spec.action.dims, axis=1)
+    Affine(normalisation, spec.action.dims, rows=2).back(ends, ends)
+    if any(spec.relative):
+        ends += np.stack([states.min(axis=0), states.max(axis=0)]) * np.asarray(spec.relative)
+    return ends

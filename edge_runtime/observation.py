@@ -114,6 +114,8 @@ class Observer:
 
     def __init__(self, cameras: Sequence[CameraThread], frames: Mapping[str, NDArray[np.uint8]], link: Link) -> None:
         self._cameras = [(camera, frames[camera.name]) for camera in cameras if camera.name in frames]
+        self.frames = {camera.name: frame for camera, frame in self._cameras}
+        """The buffers of the cameras that this robot has; the policy's others stay empty."""
         self._seen_ns = [0] * len(self._cameras)
         self._link = link
 
@@ -127,7 +129,8 @@ class Observer:
         joints = self._link.joints.take()
         if joints is None:
             return 0
-        state_rad[:] = joints
+        if len(state_rad):  # a policy may read no state
+            state_rad[:] = joints
         for index, (camera, frame) in enumerate(self._cameras):
             picture = camera.pictures.take()
             if picture is not None:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import Literal
 
 from edge_runtime import plugins
 from edge_runtime.bundle import open_bundle
-from edge_runtime.policies.base import Policy
+from edge_runtime.policies.graph_policy import GraphPolicy
+from edge_runtime.policies.runners import runner
 
 
-def open_policy(bundle: Path, backend: str = "ort", threads: int = 1, flow_steps: int = 0, seed: int = 0) -> Policy:
-    """Check the bundle, load its graphs and return its policy; raises `EdgeError` subclasses, one line each."""
+def open_policy(
+    bundle: Path,
+    backend: str = "ort",
+    threads: int = 1,
+    flow_steps: int = 0,
+    seed: int = 0,
+    on_malformed: Literal["", "fault", "pad"] = "",
+) -> GraphPolicy:
+    """Check the bundle, load its graphs and return its policy; raises `EdgeError` subclasses, one line each.
+
+    `flow_steps`, `seed` and `on_malformed` as in `runner`.
+    """
     checked = open_bundle(bundle)
     engine = plugins.load("edge_runtime.backends", backend).Engine(threads)
-    runner = plugins.load("edge_runtime.policies", checked.manifest.policy).Runner
-    return cast(Policy, runner(checked, engine, steps=flow_steps, seed=seed))
+    return runner(checked, engine, flow_steps=flow_steps, seed=seed, on_malformed=on_malformed)

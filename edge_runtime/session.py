@@ -130,6 +130,7 @@ class Session:
         for camera in self.cameras:
             counts |= {f"camera {camera.name} {what}": count for what, count in camera.counts.items()}
         counts["inferences failed"] = self.inference.failed
+        counts["malformed action tokens"] = getattr(self.policy, "malformed", self.inference.malformed)
         return counts
 
     def record(self, started_ns: int, ended_ns: int, events: Iterable[Event], machine: dict[str, Any]) -> RunRecord:

@@ -63,6 +63,8 @@ class Happening(str, Enum):
     BEGIN = "begin"
     """At the end of a move, a task waiting."""
     TIMEOUT = "timeout"
+    TERMINATED = "terminated"
+    """The policy says that the task is done."""
     LATE = "late"
     """An arrow of the frame's way is late."""
     FRESH = "fresh"
@@ -105,6 +107,7 @@ SAFE = Mode(State.SAFE)
 
 _C, _H = Command, Happening
 _BAD: dict[Trigger, Mode] = {_H.FAULT: FAULTED, _H.LOST: SAFE}
+_ENDS: dict[Trigger, Mode] = {_C.DONE: PARK, _H.TERMINATED: PARK, _H.TIMEOUT: PARK}
 _HELD: dict[Trigger, Mode] = {_C.RESET: READY, _C.DISARM: DISARMED, **_BAD}
 
 TRANSITIONS: Mapping[Mode, Mapping[Trigger, Mode]] = MappingProxyType(
@@ -112,8 +115,8 @@ TRANSITIONS: Mapping[Mode, Mapping[Trigger, Mode]] = MappingProxyType(
         DISARMED: {_C.ARM: TO_START, _C.DISARM: DISARMED, _C.STOP: DISARMED, _H.LOST: SAFE},
         READY: {_C.TASK: TO_START, _C.STOP: READY, _C.DISARM: DISARMED, **_BAD},
         TO_START: {_C.TASK: TO_START, _C.STOP: HELD_TO_START, _H.ARRIVED: READY, _H.BEGIN: TASK, **_BAD},
-        TASK: {_C.TASK: TASK, _C.STOP: HELD_TASK, _C.DONE: PARK, _H.TIMEOUT: PARK, _H.LATE: COAST, **_BAD},
-        COAST: {_C.TASK: COAST, _C.STOP: HELD_TASK, _C.DONE: PARK, _H.TIMEOUT: PARK, _H.FRESH: TASK, **_BAD},
+        TASK: {_C.TASK: TASK, _C.STOP: HELD_TASK, _H.LATE: COAST, **_ENDS, **_BAD},
+        COAST: {_C.TASK: COAST, _C.STOP: HELD_TASK, _H.FRESH: TASK, **_ENDS, **_BAD},
         PARK: {_C.TASK: PARK, _C.STOP: HELD_PARK, _H.ARRIVED: READY, _H.BEGIN: TO_START, **_BAD},
         HELD_TO_START: {_C.STOP: HELD_TO_START, _C.RESUME: TO_START, **_HELD},
         HELD_TASK: {_C.STOP: HELD_TASK, _C.RESUME: TASK, **_HELD},

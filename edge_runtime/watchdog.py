@@ -62,6 +62,8 @@ class Readings:
         """When the inference in flight began, 0 where none is."""
         self.inference_failure = ""
         """Why the last inference failed, empty where it did not."""
+        self.terminated = False
+        """The policy said that the present task is done."""
         self.coasting_since_ns = 0
 
 
@@ -95,6 +97,8 @@ class Watchdog:
         refused = f"setpoint of {now.refused} is not finite" if now.refused else ""
         if fault := silent or self._motor_fault() or refused:
             return self._because(Happening.FAULT, fault)
+        if now.terminated and (mode is TASK or mode is COAST):  # a task that is done has nothing left to be late
+            return self._because(Happening.TERMINATED, "the policy says that the task is done")
         if mode is TASK:
             return self._running(now)
         if mode is COAST:

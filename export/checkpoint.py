@@ -1,40 +1,37 @@
-"""What a checkpoint says besides its weights, in our own terms, whatever layout it came in."""
+"""What a checkpoint says besides its weights, in our own terms, whatever family and layout it is of."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
-from export.models.pi0 import Pi0Config
-
-
-@dataclass(frozen=True)
-class Vector:
-    """A state or an action as the robot has it: a name per dimension, their unit, the statistics of the training data.
-
-    `mean` and `std` are empty where the model takes the vector as it is. `units` is empty where nobody recorded it.
-    """
-
-    names: tuple[str, ...]
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    units: str = ""
-    eps: float = 0.0
-    """Added to `std` before the division; nothing is added on the way back."""
+from edge_runtime.bundle_spec import PolicySpec
+from export.image import Preprocess
+from export.stored import Stored
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A pi0 checkpoint. `cameras` maps each name to the (height, width) of its frames, in the model's order.
+    """One checkpoint, read and checked, its weights not yet loaded.
 
-    `fps` is the rate of the training data's actions, None where nobody recorded it. `tokenizer` is a `tokenizer.json`.
+    `family` is a file of `export/models`, `config` its sizes, `spec` what the runtime will know (a camera whose size
+    the layout does not record has height and width 0). Published tensor names stand in `stored` behind `prefix`; what
+    is among `read` was no weight.
+    `rate`: who said what `spec.dt_s` is. `files`: more that the bundle needs, name there → file.
+    `time`: how the reference counts flow time, as 1 - k/n in float64 or by adding -1/n up in float32.
     """
 
-    config: Pi0Config
-    cameras: dict[str, tuple[int, int]]
-    state: Vector
-    action: Vector
-    max_tokens: int
-    steps: int
+    family: str
+    layout: str
+    config: Any
+    spec: PolicySpec
+    image: Preprocess
+    stored: Stored
     tokenizer: Path
-    fps: float | None = None
+    prefix: str = ""
+    read: frozenset[str] = frozenset()
+    rate: Literal["given", "checkpoint", "assumed"] = "assumed"
+    files: Mapping[str, Path] = field(default_factory=dict)
+    time: Literal["fraction", "accumulated"] = "fraction"

@@ -1,44 +1,44 @@
-"""`edge export`, without its options' parsing: a progress bar for a person, one bundle at the end."""
+"""`edge export`, without its options' parsing: a progress bar for a person, one bundle at the end; and `--list`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from export.errors import ExportError
+from export.family import families
+from export.layouts import LAYOUTS
+from export.layouts.options import Options
 from export.pipeline import export_checkpoint
+from export.stored import open_safetensors
+
+IMAGE = "image."
 
 
 def run(
-    checkpoint: Path,
-    out: Path,
-    *,
-    cameras: Iterable[str] = (),
-    dims: Path | None = None,
-    tokenizer: Path | None = None,
-    fps: float | None = None,
+    checkpoint: Path, out: Path, options: Options, *, cameras: Iterable[str] = (), cameras_like: Path | None = None
 ) -> Path:
-    """Export with a progress bar on standard error. `cameras` are "NAME=HEIGHTxWIDTH". Returns `out`.
+    """Export with a progress bar on standard error. Returns `out`.
 
-    Raises as `export.pipeline.export_checkpoint` does.
+    `cameras` are "NAME=HEIGHTxWIDTH"; `cameras_like` is an observation whose frames have the right sizes. Raises as
+    `export.pipeline.export_checkpoint` does.
     """
-    sizes = dict(camera_size(text) for text in cameras)
-    columns = (TextColumn("{task.description:<14}"), BarColumn(), TimeElapsedColumn())
+    sizes = {} if cameras_like is None else sizes_like(cameras_like)
+    sizes |= dict(camera_size(text) for text in cameras)
+    columns = (TextColumn("{task.description:<14}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("checkpoint")
+        task = bar.add_task("checkpoint", total=1.0)
         return export_checkpoint(
             checkpoint,
             out,
-            cameras=sizes,
-            dims=dims,
-            tokenizer=tokenizer,
-            fps=fps,
-            progress=lambda stage, done, total: bar.update(task, description=stage, completed=done, total=total),
+            replace(options, cameras=sizes),
+            lambda stage, part: bar.update(task, description=stage, completed=part),
         )
 
 
@@ -49,3 +49,39 @@ def camera_size(text: str) -> tuple[str, tuple[int, int]]:
         raise ExportError(f"--camera {text}: expected NAME=HEIGHTxWIDTH, for example base=480x640")
     name, height, width = found.groups()
     return name, (int(height), int(width))
+
+
+def sizes_like(observation: Path) -> dict[str, tuple[int, int]]:
+    """(height, width) of every `image.<camera>` in an observation as `edge infer` takes it."""
+    stored = open_safetensors(observation)
+    shapes = {name.removeprefix(IMAGE): stored.shape(name) for name in sorted(stored.names) if name.startswith(IMAGE)}
+    for name, shape in shapes.items():
+        if len(shape) != 3 or shape[2] != 3:
+            raise ExportError(f"{observation}: {IMAGE}{name} has shape {list(shape)}, expected [height, width, 3]")
+    if not shapes:
+        raise ExportError(f"{observation}: has no image.<camera>, so it says nothing of frames")
+    return {name: (shape[0], shape[1]) for name, shape in shapes.items()}
+
+
+def table() -> list[dict[str, str]]:
+    """A row for each family: name, head, layouts, and what a checkpoint needs beside it."""
+    return [
+        {
+            "family": family.name,
+            "layouts": ", ".join(layout.name for layout in LAYOUTS if family.name in layout.families),
+            "head": family.head,
+            "needs": family.needs,
+        }
+        for family in families()
+    ]
+
+
+def table_text(rows: list[dict[str, str]]) -> str:
+    """The table for a person."""
+    names = ("family", "layouts", "head")
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
+    lines = ["  ".join(name.ljust(widths[name]) for name in names).rstrip()]
+    for row in rows:
+        lines.append("  ".join(row[name].ljust(widths[name]) for name in names).rstrip())
+        lines.append(f"    needs {row['needs']}")
+    return "\n".join(lines)

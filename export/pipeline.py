@@ -2,164 +2,174 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import msgspec
-from safetensors.torch import save_file
-from tokenizers import Tokenizer
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
 
-from edge_runtime.backends import ort
-from edge_runtime.bundle import (
-    MANIFEST,
-    CameraSpec,
-    FlowSpec,
-    Manifest,
-    Normalisation,
-    PolicySpec,
-    PromptSpec,
-    Source,
-    VectorSpec,
-    open_bundle,
-    seal,
-    sha256,
-)
-from edge_runtime.policies.flow import Runner
-from export.checkpoint import Checkpoint, Vector
+from edge_runtime.bundle import MANIFEST, Bundle, seal
+from edge_runtime.bundle_spec import CameraSpec, Cost, Manifest, PolicySpec, Source, TokenSpec
+from export import layouts, pieces, reference
+from export.checkpoint import Checkpoint
 from export.errors import CheckpointError, ExportError
-from export.graphs import ImageGraph, flow_constants, graphs
-from export.layouts import detect
-from export.onnx_file import write_onnx
+from export.family import Family, family
+from export.full_head import check_head, head_inputs
+from export.image import ImageGraph
+from export.layouts.options import Options
+from export.layouts.text import read_tokenizer
+from export.loading import bound, empty_model
+from export.onnx_file import Written, write_onnx
 from export.staging import staged
-from export.verify import verify
+from export.verify import Accuracy, verify
+from export.weights import Weights
 
-ASSUMED_FPS = 30.0
-"""Rate of the actions where neither the checkpoint nor the person says it."""
 CONSTANTS, TOKENIZER, ACCURACY = "constants.safetensors", "tokenizer.json", "accuracy.json"
-STAGES = ("checkpoint", "weights", "image", "prefix", "step", "verification", "seal")
+MODEL = "model."
+"""What stands before a model's parameter names inside its graphs."""
 
-Progress = Callable[[str, int, int], None]
-"""Called with what begins now, how many stages are done, and how many there are."""
+Progress = Callable[[str, float], None]
+"""Called with what is being done and which part of the whole is done, 0 to 1."""
 
 
 def export_checkpoint(
-    checkpoint: Path,
-    out: Path,
-    *,
-    cameras: dict[str, tuple[int, int]] | None = None,
-    dims: Path | None = None,
-    tokenizer: Path | None = None,
-    fps: float | None = None,
-    progress: Progress | None = None,
+    checkpoint: Path, out: Path, options: Options | None = None, progress: Progress | None = None
 ) -> Path:
     """Export the checkpoint directory `checkpoint` to a bundle at `out` and return `out`.
 
-    `cameras`: (height, width) of this robot's frames where they are not the training data's. `dims`, `tokenizer`: files
-    that the layout lacks. `fps`: rate of the actions. An existing bundle at `out` is replaced when the new one is
-    verified. Raises `CheckpointError`, `ExportError` and `BundleError`, and leaves nothing behind then.
+    An existing bundle at `out` is replaced when the new one is verified. Raises `CheckpointError`, `ExportError` and
+    `BundleError`, and leaves nothing behind then.
     """
-
-    def begin(stage: str) -> None:
-        if progress is not None:
-            progress(stage, STAGES.index(stage), len(STAGES))
-
-    begin("checkpoint")
-    layout = detect(checkpoint)
-    source = _for_this_robot(layout.read(checkpoint, dims, tokenizer), cameras)
-    spec, rate = _spec(source, fps)
+    steps = Steps(progress)
+    steps.begin("checkpoint")
+    options = options or Options()
+    source = _for_this_robot(layouts.read(checkpoint, options), options)
+    kind = family(source.family)
+    model = empty_model(source)
+    weights = bound(source, model)
+    modules: dict[str, nn.Module] = {
+        "image": ImageGraph({c.name: (c.height, c.width) for c in source.spec.cameras}, source.image),
+        **kind.graphs(model, source),
+    }
+    steps.names = ("checkpoint", "constants", *modules, "verification", "seal")
     with staged(out, marker=MANIFEST) as new:
-        begin("weights")
-        model = layout.load(checkpoint, source.config)
-        written, modules = {}, graphs(model, source)
+        steps.begin("constants")
+        _write_constants(kind, model, weights, source, new)
+        written = {}
         for name, module in modules.items():
-            begin(name)
-            written[name] = write_onnx(module, module.signature(), new / f"{name}.onnx")
-        save_file(flow_constants(model, source.steps), new / CONSTANTS)
-        (new / CONSTANTS).chmod(0o644)
-        shutil.copyfile(source.tokenizer, new / TOKENIZER)
-        (new / ACCURACY).write_bytes(b"{}")
-        manifest = Manifest(
-            policy="flow",
-            source=Source("pi0", layout.name, sha256(checkpoint / layout.weights), rate),
-            spec=spec,
-            graphs={name: f"{name}.onnx" for name in modules},
-            constants=CONSTANTS,
-            tokenizer=TOKENIZER,
-            accuracy=ACCURACY,
-            precision={name: w.precision for name, w in written.items()},
-            parameters={name: w.parameters for name, w in written.items()},
-            verdict="pass",
-        )
-        begin("verification")
-        seal(new, manifest)
-        image = modules["image"]
-        assert isinstance(image, ImageGraph)
-        accuracy = verify(model, image, source, Runner(open_bundle(new), ort.Engine()))
-        begin("seal")
+            steps.begin(name)
+            counted = steps.counting({MODEL + key: read for key, read in weights.items()}, module)
+            written[name] = write_onnx(module, module.signature(), new / f"{name}.onnx", counted)  # type: ignore[operator]
+        manifest = _manifest(source, written)
+        steps.begin("verification")
+        accuracy = _verify(Bundle(new, manifest), source, modules, weights, steps.say)
+        steps.begin("seal")
         (new / ACCURACY).write_bytes(msgspec.json.format(msgspec.json.encode(accuracy), indent=2) + b"\n")
         seal(new, manifest)
+    steps.begin("done")
     return out
 
 
-def _for_this_robot(source: Checkpoint, cameras: dict[str, tuple[int, int]] | None) -> Checkpoint:
-    for name, size in (cameras or {}).items():
-        if name not in source.cameras:
-            raise ExportError(f"camera {name}: the checkpoint has {', '.join(source.cameras)}")
+class Steps:
+    """Progress over named steps of equal length; within one, over the weights that it reads."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self.names: tuple[str, ...] = ("checkpoint",)
+        self._name = ""
+
+    def begin(self, name: str) -> None:
+        self._name = name
+        self.say(0.0)
+
+    def counting(self, weights: Weights, module: nn.Module) -> Weights:
+        """The same weights, and the part of the module's numbers that was read is told."""
+        sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
+        total, done = max(1, sum(sizes[name] for name in weights if name in sizes)), [0]
+
+        def counted(name: str, read: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
+            def reading() -> torch.Tensor:
+                done[0] += sizes.get(name, 0)
+                self.say(min(1.0, done[0] / total))
+                return read()
+
+            return reading
+
+        return {name: counted(name, read) for name, read in weights.items()}
+
+    def say(self, part: float) -> None:
+        if self._progress is not None:
+            at = self.names.index(self._name) if self._name in self.names else len(self.names)
+            self._progress(self._name, min(1.0, (at + part) / len(self.names)))
+
+
+def _write_constants(kind: Family, model: nn.Module, weights: Weights, source: Checkpoint, new: Path) -> None:
+    with reference.reading(model, weights), torch.no_grad():
+        constants = kind.constants(model, source)
+    save_file({name: tensor.contiguous() for name, tensor in constants.items()}, new / CONSTANTS)
+    (new / CONSTANTS).chmod(0o644)
+    read_tokenizer(source.tokenizer).save(str(new / TOKENIZER))
+    for name, file in source.files.items():
+        (new / name).write_bytes(file.read_bytes())
+
+
+def _verify(
+    bundle: Bundle,
+    source: Checkpoint,
+    modules: Mapping[str, nn.Module],
+    weights: Weights,
+    told: Callable[[float], None],
+) -> Accuracy:
+    in_graphs = {MODEL + key: read for key, read in weights.items()}
+    given = {name: (module, None if name == "image" else in_graphs) for name, module in modules.items()}
+    vocab = min(read_tokenizer(source.tokenizer).get_vocab_size(), source.config.vocab)
+    torch_engine, engine = reference.Engine(given), pieces.Engine(os.cpu_count() or 1)
+    if not isinstance(source.spec.head, TokenSpec):
+        return verify(bundle, vocab, torch_engine, engine, told)
+    with head_inputs(modules["prefill"].get_submodule("model")) as hidden:
+        accuracy = verify(bundle, vocab, torch_engine, engine, told)
+    names = frozenset(name.removeprefix(source.prefix) for name in source.stored.names)
+    table = source.stored.tensor(source.prefix + family(source.family).source("head.weight", names, source.config).name)
+    token_ids = load_file(bundle.path / CONSTANTS)["token_ids"]
+    return msgspec.structs.replace(accuracy, head=check_head(hidden, table, token_ids))
+
+
+def _for_this_robot(source: Checkpoint, options: Options) -> Checkpoint:
+    """The checkpoint with this robot's frames and rate in its spec."""
+    spec = source.spec
+    known = {camera.name: camera for camera in spec.cameras}
+    for name, size in options.cameras.items():
+        if name not in known:
+            raise ExportError(f"camera {name}: the checkpoint has {', '.join(known)}")
         if min(size) < 1:
             raise ExportError(f"camera {name}: {size[1]}×{size[0]} is not a size of a frame")
-    return replace(source, cameras=source.cameras | (cameras or {}))
+    cameras = tuple(_sized(camera, options.cameras.get(camera.name), source) for camera in spec.cameras)
+    return replace(source, spec=msgspec.structs.replace(spec, cameras=cameras))
 
 
-Rate = Literal["given", "checkpoint", "assumed"]
-
-
-def _spec(source: Checkpoint, fps: float | None) -> tuple[PolicySpec, Rate]:
-    """The manifest's spec, and who said what the rate is."""
-    rate: Rate = "given" if fps is not None else "assumed" if source.fps is None else "checkpoint"
-    hertz = next(rate for rate in (fps, source.fps, ASSUMED_FPS) if rate is not None)
-    if not 0.0 < hertz < 1e4:
-        raise ExportError(f"fps: {hertz} is not a rate of actions; give it with --fps")
-    config = source.config
-    spec = PolicySpec(
-        cameras=tuple(CameraSpec(name, *size) for name, size in source.cameras.items()),
-        state=_vector(source.state, config.state_padded),
-        action=_vector(source.action, config.action_padded),
-        horizon=config.horizon,
-        dt_s=1.0 / hertz,
-        control_mode="absolute",
-        flow=FlowSpec(steps=source.steps, t_start=1.0, t_end=0.0),
-        prompt=prompt_spec(source),
-        state_normalisation=_normalisation(source.state),
-        action_normalisation=_normalisation(source.action),
-    )
-    return spec, rate
-
-
-def _vector(vector: Vector, padded: int) -> VectorSpec:
-    return VectorSpec(vector.names, (vector.units,) * len(vector.names), padded)
-
-
-def _normalisation(vector: Vector) -> Normalisation:
-    if not vector.mean:
-        return Normalisation("none")
-    return Normalisation("mean_std", vector.mean, vector.std, eps_in=vector.eps)
-
-
-def prompt_spec(source: Checkpoint) -> PromptSpec:
-    """pi0's: BOS, the instruction, a newline. The tokenizer must know its marks and fit the token table."""
-    try:
-        tokens = Tokenizer.from_file(str(source.tokenizer))
-    except Exception as error:  # the library raises nothing narrower
-        raise CheckpointError(f"{source.tokenizer}: not a tokenizer.json ({error})") from error
-    bos, pad = tokens.token_to_id("<bos>"), tokens.token_to_id("<pad>")
-    if bos is None or pad is None:
-        raise CheckpointError(f"{source.tokenizer}: has no <bos> or no <pad>; pi0 needs PaliGemma's tokenizer")
-    if tokens.get_vocab_size() > source.config.vocab:
+def _sized(camera: CameraSpec, size: tuple[int, int] | None, source: Checkpoint) -> CameraSpec:
+    height, width = size or (camera.height, camera.width)
+    if not height or not width:
         raise CheckpointError(
-            f"{source.tokenizer}: has {tokens.get_vocab_size()} tokens, the model's table {source.config.vocab}; "
-            "it is another model's tokenizer"
+            f"camera {camera.name}: the {source.layout} layout does not record the size of its frames; give it with "
+            f"--camera {camera.name}=480x640 (height x width)"
         )
-    return PromptSpec("{instruction}\n", source.max_tokens, bos, pad)
+    return msgspec.structs.replace(camera, height=height, width=width)
+
+
+def _manifest(source: Checkpoint, written: Mapping[str, Written]) -> Manifest:
+    spec: PolicySpec = source.spec
+    return Manifest(
+        source=Source(source.family, source.layout, source.stored.sha256(), source.rate),
+        spec=spec,
+        graphs={name: f"{name}.onnx" for name in written},
+        costs={name: Cost(w.parameters, w.precision, w.bytes, w.flops) for name, w in written.items()},
+        constants=CONSTANTS,
+        tokenizer=TOKENIZER,
+        accuracy=ACCURACY,
+        verdict="pass",
+    )

@@ -1,28 +1,36 @@
-"""Is the bundle what the checkpoint computes? Every graph is loaded again and run as a robot runs it, beside PyTorch.
+"""Is the bundle what the checkpoint computes? The runtime's own policy runs it beside PyTorch, stage by stage.
 
-The same seed must match, another seed must not, and nothing may be NaN or infinite.
+One policy code, two backends: the ONNX files as a robot runs them, and the PyTorch modules they were made of. The same
+seed must match in every output of every graph, another seed must not, and nothing may be NaN or infinite.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edge_runtime.backends.base import Backend, Graph
+from edge_runtime.bundle import Bundle
+from edge_runtime.bundle_spec import FlowSpec, Normalisation, PolicySpec
+from edge_runtime.policies import flow, tokens
 from edge_runtime.policies.base import Observation, Prompt
-from edge_runtime.policies.flow import Runner
-from export.checkpoint import Checkpoint
+from edge_runtime.policies.graph_policy import GraphPolicy
+from edge_runtime.policies.runners import runner
 from export.errors import ExportError
-from export.graphs import ImageGraph, flow_constants
-from export.models.pi0 import Pi0
+from export.full_head import HeadCheck
 
 FLOAT32_GATE = 1e-4
 """Largest error, as a part of the reference's largest value (or of 1 where that is smaller)."""
 SEEDS = (0, 1)
+Floats = NDArray[np.float32]
+Pairs = list[tuple[NDArray[Any], NDArray[Any]]]
 
 
 class Measure(msgspec.Struct, frozen=True):
@@ -38,124 +46,137 @@ class Measure(msgspec.Struct, frozen=True):
 
 
 class Accuracy(msgspec.Struct, frozen=True):
-    """accuracy.json."""
+    """accuracy.json. Components are named graph.output."""
 
     verdict: Literal["pass", "fail"]
     reference: str
     seeds: tuple[int, ...]
     components: dict[str, Measure]
     end_to_end: Measure
+    head: HeadCheck | None = None
 
 
 @dataclass(frozen=True)
 class Example:
-    """One seeded input. With the second seed on, the last of several cameras is missing."""
+    """One seeded input. With the second seed on, the last of several cameras is missing where it may be."""
 
     observation: Observation
-    noise: NDArray[np.float32]
+    noise: Floats
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one run left at each stage; prefix tensors hold valid positions only."""
+    """Every output of every graph, in the order of its runs, the tokens that were written, and the actions."""
 
-    pixels: NDArray[np.float32]
-    keys: NDArray[np.float32]
-    values: NDArray[np.float32]
-    velocity: NDArray[np.float32]
-    actions_normalised: NDArray[np.float32]
-    actions: NDArray[np.float32]
+    outputs: dict[str, list[NDArray[Any]]]
+    tokens: tuple[int, ...]
+    actions: Floats
 
 
-def example(checkpoint: Checkpoint, seed: int) -> Example:
-    """Random frames, state, tokens and noise."""
+def example(spec: PolicySpec, vocab: int, seed: int) -> Example:
+    """Random frames, state, tokens below `vocab` and noise."""
     rng = np.random.default_rng(seed)
-    config, state = checkpoint.config, checkpoint.state
-    names = list(checkpoint.cameras)[: max(1, len(checkpoint.cameras) - seed)]
-    frames = {n: rng.integers(0, 256, (*checkpoint.cameras[n], 3), np.uint8) for n in names}
-    raw = rng.standard_normal(len(state.names))
-    if state.mean:
-        raw = raw * np.asarray(state.std) + np.asarray(state.mean)
-    tokens = rng.integers(0, config.vocab, checkpoint.max_tokens)
-    mask = np.arange(checkpoint.max_tokens) <= rng.integers(0, checkpoint.max_tokens)
-    noise = rng.standard_normal((config.horizon, config.action_padded), np.float32)
-    return Example(Observation(frames, raw.astype(np.float32), Prompt("", tokens, mask)), noise)
+    cameras = list(spec.cameras)
+    if seed and len(cameras) > 1 and cameras[-1].missing != "refuse":
+        cameras.pop()
+    frames = {c.name: rng.integers(0, 256, (c.height, c.width, 3), np.uint8) for c in cameras}
+    text = spec.prompt.max_tokens
+    mask = np.arange(text) <= rng.integers(0, text)
+    prompt = Prompt("", rng.integers(0, vocab, text), mask)
+    noise = rng.standard_normal((spec.horizon, spec.action.padded), np.float32)
+    return Example(Observation(frames, _state(spec, rng), prompt), noise)
 
 
-@torch.no_grad()
-def in_torch(model: Pi0, image: ImageGraph, checkpoint: Checkpoint, given: Example) -> Outcome:
-    """The reference: the same computation in PyTorch, float32."""
-    seen, config = given.observation, checkpoint.config
-    present = [name in seen.frames for name in checkpoint.cameras]
-    black = {name: np.zeros((*size, 3), np.uint8) for name, size in checkpoint.cameras.items()}
-    pixels = image(*(torch.from_numpy(frame) for frame in (black | dict(seen.frames)).values()))
-    tokens, token_mask = torch.from_numpy(seen.prompt.tokens)[None], torch.from_numpy(seen.prompt.mask)[None]
-    _, keys, values, mask = model.prefix(pixels, torch.tensor([present]), tokens, token_mask)
-    state = torch.zeros(1, config.state_padded)
-    state[0, : len(seen.state)] = torch.from_numpy(seen.state)
-    if checkpoint.state.mean:
-        mean, std = torch.tensor(checkpoint.state.mean), torch.tensor(checkpoint.state.std)
-        state[0, : len(mean)] = (state[0, : len(mean)] - mean) / (std + checkpoint.state.eps)
-    x = torch.from_numpy(given.noise)[None]
-    velocity = torch.zeros_like(x)
-    for cond in flow_constants(model, checkpoint.steps)[f"cond.{checkpoint.steps}"]:
-        velocity = model.velocity(keys, values, mask, state, x, cond[None])
-        x = x - velocity / checkpoint.steps
-    normalised = x[0, :, : len(checkpoint.action.names)]
-    actions = normalised
-    if checkpoint.action.mean:
-        actions = normalised * torch.tensor(checkpoint.action.std) + torch.tensor(checkpoint.action.mean)
-    valid = mask[0]
-    shown = pixels[0, torch.tensor(present)]
-    stages = (shown, keys[:, 0][:, :, valid], values[:, 0][:, :, valid], velocity[0], normalised, actions)
-    return Outcome(*(stage.numpy() for stage in stages))
+def _state(spec: PolicySpec, rng: np.random.Generator) -> Floats:
+    norm = spec.state_normalisation
+    raw = rng.standard_normal(spec.state.dims)
+    if norm.kind == "none":
+        return raw.astype(np.float32)
+    a, b = np.asarray(norm.a), np.asarray(norm.b)
+    centre, spread = (a, b) if norm.kind == "mean_std" else ((a + b) / 2.0, (b - a) / 4.0)
+    state: Floats = (raw * spread + centre).astype(np.float32)
+    return state
 
 
-def in_bundle(runner: Runner, checkpoint: Checkpoint, given: Example) -> Outcome:
-    """What the robot will compute."""
-    actions = np.empty((checkpoint.config.horizon, len(checkpoint.action.names)), np.float32)
-    runner.infer(given.observation, actions, given.noise)
-    image, prefix, step = runner.graphs["image"], runner.graphs["prefix"], runner.graphs["step"]
-    present = [name in given.observation.frames for name in checkpoint.cameras]
-    valid = prefix.outputs["prefix_mask"][0]
-    return Outcome(
-        pixels=image.outputs["pixels"][0, present],
-        keys=prefix.outputs["keys"][:, 0][:, :, valid],
-        values=prefix.outputs["values"][:, 0][:, :, valid],
-        velocity=step.outputs["velocity"][0].copy(),
-        actions_normalised=step.inputs["x_t"][0, :, : len(checkpoint.action.names)].copy(),
-        actions=actions,
-    )
+def run(policy: GraphPolicy, given: Example) -> Outcome:
+    """One inference, with everything it computed on the way."""
+    seen: dict[str, list[NDArray[Any]]] = defaultdict(list)
+
+    def watch(name: str, graph: Graph) -> None:
+        for output, buffer in graph.outputs.items():
+            seen[f"{name}.{output}"].append(buffer.copy())
+
+    policy.watch = watch
+    actions = np.empty((policy.spec.horizon, policy.spec.action.dims), np.float32)
+    if isinstance(policy, flow.Runner):
+        policy.infer(given.observation, actions, given.noise)
+    else:
+        policy.infer(given.observation, actions)
+    policy.watch = None
+    written = tuple(policy.tokens[: policy.count].tolist()) if isinstance(policy, tokens.Runner) else ()
+    return Outcome(dict(seen), written, actions)
 
 
-def verify(model: Pi0, image: ImageGraph, checkpoint: Checkpoint, runner: Runner) -> Accuracy:
-    """Hold `runner` against `model` on every seed. Raise `ExportError` that names the first component that fails."""
-    given = [example(checkpoint, seed) for seed in SEEDS]
-    wanted = [in_torch(model, image, checkpoint, g) for g in given]
-    got = [in_bundle(runner, checkpoint, g) for g in given]
-    components = {
-        name: measure([(getattr(g, name), getattr(w, name)) for g, w in zip(got, wanted, strict=True)], FLOAT32_GATE)
-        for name in ("pixels", "keys", "values", "velocity", "actions_normalised")
-    }
-    units = checkpoint.action.units or "the robot's units"
-    spread = float(np.max(checkpoint.action.std, initial=0.0)) or 1.0
-    end_to_end = measure(
-        [(g.actions, w.actions) for g, w in zip(got, wanted, strict=True)], FLOAT32_GATE, units, spread
-    )
-    for name, found in {**components, "actions": end_to_end}.items():
-        if found.verdict != "pass":
+def verify(
+    bundle: Bundle, vocab: int, reference: Backend, found: Backend, told: Callable[[float], None] | None = None
+) -> Accuracy:
+    """Hold the graphs of `found` against those of `reference` on every seed.
+
+    The seeds take different numbers of flow steps. `told` is called with the part that is done. Raise `ExportError`
+    that names the first component that fails.
+    """
+    wanted, got = _outcomes(bundle, vocab, (reference, found), told)
+    for seed, a, b in zip(SEEDS, got, wanted, strict=True):
+        if a.tokens != b.tokens:
+            raise ExportError(f"tokens: with seed {seed} the bundle wrote {a.tokens}, PyTorch {b.tokens}")
+    components = {name: measure(_pairs(name, got, wanted), FLOAT32_GATE) for name in wanted[0].outputs}
+    spec = bundle.spec
+    units = next((unit for unit in spec.action.units if unit), "the robot's units")
+    actions: Pairs = [(a.actions, b.actions) for a, b in zip(got, wanted, strict=True)]
+    end_to_end = measure(actions, FLOAT32_GATE, units, _spread(spec.action_normalisation))
+    for name, result in {**components, "actions": end_to_end}.items():
+        if result.verdict != "pass":
             raise ExportError(
-                f"{name}: the bundle is {found.max_error:.3g} {found.unit} away from PyTorch, the gate is "
-                f"{found.gate * found.scale:.3g} (cosine {found.cosine:.6f}); nothing was written"
+                f"{name}: the bundle is {result.max_error:.3g} {result.unit} away from PyTorch, the gate is "
+                f"{result.gate * result.scale:.3g} (cosine {result.cosine:.6f}); nothing was written"
             )
-    if measure([(got[0].actions_normalised, wanted[1].actions_normalised)], FLOAT32_GATE).verdict == "pass":
-        raise ExportError("actions: another input gives the same ones, so comparing them proves nothing")
+    last = list(wanted[0].outputs)[-1]
+    if measure([(got[0].outputs[last][0], wanted[1].outputs[last][0])], FLOAT32_GATE).verdict == "pass":
+        raise ExportError(f"{last}: another input gives the same one, so comparing them proves nothing")
     return Accuracy("pass", f"PyTorch {torch.__version__} float32", SEEDS, components, end_to_end)
 
 
-def measure(
-    pairs: list[tuple[NDArray[np.float32], NDArray[np.float32]]], gate: float, unit: str = "", least_scale: float = 1.0
-) -> Measure:
+def _outcomes(
+    bundle: Bundle, vocab: int, backends: Sequence[Backend], told: Callable[[float], None] | None
+) -> list[list[Outcome]]:
+    """For each backend, what it makes of each seed."""
+    head = bundle.spec.head
+    found: list[list[Outcome]] = [[] for _ in backends]
+    runs = [(outcomes, backend, seed) for outcomes, backend in zip(found, backends, strict=True) for seed in SEEDS]
+    for done, (outcomes, backend, seed) in enumerate(runs):
+        if told is not None:
+            told(done / len(runs))
+        steps = max(1, head.steps // (1 + seed)) if isinstance(head, FlowSpec) else 0
+        policy = runner(bundle, backend, flow_steps=steps, on_malformed="pad")
+        outcomes.append(run(policy, example(bundle.spec, vocab, seed)))
+    return found
+
+
+def _pairs(name: str, got: list[Outcome], wanted: list[Outcome]) -> Pairs:
+    return [
+        pair
+        for a, b in zip(got, wanted, strict=True)
+        for pair in zip(a.outputs.get(name, []), b.outputs.get(name, []), strict=True)
+    ]
+
+
+def _spread(norm: Normalisation) -> float:
+    """The largest change in action units that one normalised unit makes; 1 where there is none."""
+    factors = norm.b if norm.kind in ("mean_std", "none") else tuple(b - a for a, b in zip(norm.a, norm.b, strict=True))
+    return float(np.max(np.abs(factors), initial=0.0)) or 1.0
+
+
+def measure(pairs: Pairs, gate: float, unit: str = "", least_scale: float = 1.0) -> Measure:
     """Compare (found, reference) arrays. What is not finite fails."""
     a, b = (np.concatenate([np.ravel(p[i]) for p in pairs]).astype(np.float64) for i in (0, 1))
     finite = bool(np.isfinite(a).all() and np.isfinite(b).all())

@@ -54,7 +54,7 @@ def demo(console: Console) -> int:
     """Everything in order, told on `console`."""
     began = time.monotonic()
     console.print("[bold]1/4[/] demo checkpoint → verified policy bundle")
-    made = demo_bundle(OUT / "bundle", lambda name, done, total: console.print(f"    {done + 1}/{total} {name}"))
+    made = demo_bundle(OUT / "bundle", Stages(console))
     manifest = open_bundle(made).manifest
     console.print(f"    {made}: {len(manifest.files)} files as sealed; against PyTorch: {manifest.verdict}")
     (OUT / "robot.toml").write_bytes(resources.files("drivers.sim").joinpath("robot.toml").read_bytes())
@@ -71,6 +71,18 @@ def demo(console: Console) -> int:
         console.print("[bold]4/4[/] SIGTERM → the arm stops, the report is written")
         robot.end(STOP_S)
     return verdict(console, successes, time.monotonic() - began)
+
+
+class Stages:
+    """A line for each stage of the export as it begins."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._last = console, ""
+
+    def __call__(self, stage: str, part: float) -> None:
+        if stage != self._last:
+            self._console.print(f"    {part:4.0%} {stage}")
+            self._last = stage
 
 
 def perform(console: Console, robot: RobotProcess, simulator: SimProcess, task: Task) -> bool:

@@ -121,7 +121,7 @@ def flow_loss(
     noise = torch.randn(actions.shape, generator=seeded).to(actions.device)
     x_t = t[:, None, None] * noise + (1 - t[:, None, None]) * actions
     x_t = F.pad(x_t, (0, model.config.action_padded - JOINTS))
-    v = model.velocity(keys, values, mask, state, x_t, model.cond(t))[..., :JOINTS]
+    v = model.velocity(keys, values, mask, x_t, model.cond(t), state)[..., :JOINTS]
     return F.mse_loss(v.float(), noise - actions)
 
 

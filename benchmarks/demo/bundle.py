@@ -12,7 +12,7 @@ from export.pipeline import export_checkpoint
 CHECKPOINT = Path(__file__).with_name("checkpoint")
 
 
-def demo_bundle(out: Path, progress: Callable[[str, int, int], None] | None = None) -> Path:
+def demo_bundle(out: Path, progress: Callable[[str, float], None] | None = None) -> Path:
     """The bundle at `out`, every byte checked; exported first where it is not there or is of another checkpoint."""
     try:
         if open_bundle(out).manifest.source.checkpoint_sha256 == sha256(CHECKPOINT / "model.safetensors"):

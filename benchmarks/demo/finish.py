@@ -6,13 +6,14 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from benchmarks.demo.act import Scale
 from benchmarks.demo.teacher import DT_S
 from benchmarks.demo.words import MAX_TOKENS
 from drivers.sim.arm import JOINTS
 from drivers.sim.render import HEIGHT, NAMES, WIDTH
-from export.checkpoint import Checkpoint, Vector
+from edge_runtime.bundle_spec import CameraSpec, FlowSpec, Normalisation, PolicySpec, PromptSpec, VectorSpec
 from export.lerobot_save import save_lerobot
 from export.models.pi0 import Pi0
 
@@ -24,20 +25,23 @@ def write_checkpoint(model: Pi0, scale: Scale, tokenizer: Tokenizer, out: Path) 
     words = out.with_name(out.name + ".tokenizer.json")
     words.parent.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(words))
-    checkpoint = Checkpoint(
-        config=model.config,
-        cameras=dict.fromkeys(NAMES, (HEIGHT, WIDTH)),
-        state=_vector(scale.state_mean.tolist(), scale.state_std.tolist()),
-        action=_vector(scale.action_mean.tolist(), scale.action_std.tolist()),
-        max_tokens=MAX_TOKENS,
-        steps=FLOW_STEPS,
-        tokenizer=words,
-        fps=1.0 / DT_S,
+    joints = VectorSpec(JOINTS, ("rad",) * len(JOINTS), model.config.state_padded)
+    spec = PolicySpec(
+        cameras=tuple(CameraSpec(name, HEIGHT, WIDTH) for name in NAMES),
+        state=joints,
+        action=joints,
+        horizon=model.config.horizon,
+        dt_s=DT_S,
+        control_mode="absolute",
+        head=FlowSpec(FLOW_STEPS, 1.0, 0.0, ()),
+        prompt=PromptSpec("{instruction}\n", MAX_TOKENS, None, 0),
+        state_normalisation=_mean_std(scale.state_mean, scale.state_std),
+        action_normalisation=_mean_std(scale.action_mean, scale.action_std),
     )
-    save_lerobot(model, checkpoint, out, torch.float16)
+    save_lerobot(model, spec, words, out, torch.float16)
     words.unlink()
     return out
 
 
-def _vector(mean: list[float], std: list[float]) -> Vector:
-    return Vector(JOINTS, tuple(mean), tuple(std), "rad", 1e-8)
+def _mean_std(mean: Tensor, std: Tensor) -> Normalisation:
+    return Normalisation("mean_std", tuple(mean.tolist()), tuple(std.tolist()))

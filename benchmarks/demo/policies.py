@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -19,14 +19,16 @@ from drivers.sim.arm import Floats
 from drivers.sim.render import HEIGHT, NAMES, WIDTH
 from edge_runtime.backends import ort
 from edge_runtime.bundle import open_bundle
+from edge_runtime.bundle_spec import FlowSpec
 from edge_runtime.policies.base import Observation
 from edge_runtime.policies.flow import Runner
 from edge_runtime.tokenizer import PromptTokenizer
-from export.checkpoint import Checkpoint
-from export.graphs import ImageGraph
-from export.layouts import detect
+from export import layouts
+from export.image import ImageGraph
+from export.layouts.options import Options
+from export.loading import load_model
+from export.models.flow import flow_times
 from export.models.pi0 import Pi0
-from export.pipeline import prompt_spec
 
 Eyes = Literal["open", "blanked", "masked"]
 """What the policy sees: the cameras, black frames, or no camera at all (every image token masked)."""
@@ -69,16 +71,12 @@ class InTorch:
     """The checkpoint in PyTorch, float32."""
 
     def __init__(self, directory: Path, eyes: Eyes = "open") -> None:
-        layout = detect(directory)
-        checkpoint = layout.read(directory, None, None)
-        self._setup(checkpoint, layout.load(directory, checkpoint.config), eyes)
-
-    def _setup(self, checkpoint: Checkpoint, model: Pi0, eyes: Eyes) -> None:
-        self._checkpoint, self._model, self._look = checkpoint, model, Look(eyes)
-        config = checkpoint.config
-        self._image = ImageGraph(checkpoint.cameras, config.vision.image)
-        self._tokenizer = PromptTokenizer(checkpoint.tokenizer, prompt_spec(checkpoint))
-        self._noise = Noise(config.horizon, config.action_padded)
+        checkpoint = layouts.read(directory, Options())
+        self._spec, self._look = checkpoint.spec, Look(eyes)
+        self._model = cast(Pi0, load_model(checkpoint))
+        self._image = ImageGraph({c.name: (c.height, c.width) for c in self._spec.cameras}, checkpoint.image)
+        self._tokenizer = PromptTokenizer(checkpoint.tokenizer, self._spec.prompt)
+        self._noise = Noise(self._spec.horizon, self._spec.action.padded)
 
     def __call__(self, episodes: list[Episode]) -> list[Floats]:
         groups = [episodes[i : i + _GROUP] for i in range(0, len(episodes), _GROUP)]
@@ -86,30 +84,30 @@ class InTorch:
 
     @torch.no_grad()
     def _infer(self, episodes: list[Episode]) -> list[Floats]:
-        source, model = self._checkpoint, self._model
-        size, slots = source.config.vision.image, len(source.cameras)
+        spec, model = self._spec, self._model
+        size, slots = model.config.vision.image, len(spec.cameras)
         pixels = torch.full((len(episodes), slots, 3, size, size), -1.0)
         seen = torch.zeros(len(episodes), slots, dtype=torch.bool)
         for i, episode in enumerate(episodes):
             frames = self._look.at(episode)
             if frames:
-                pixels[i] = self._image(*(torch.from_numpy(frames[name]) for name in source.cameras))[0]
+                pixels[i] = self._image(*(torch.from_numpy(frames[camera.name]) for camera in spec.cameras))[0]
                 seen[i] = True
         prompts = [self._tokenizer.encode(e.instruction) for e in episodes]
         tokens = torch.from_numpy(np.stack([p.tokens for p in prompts]))
         token_mask = torch.from_numpy(np.stack([p.mask for p in prompts]))
-        _, keys, values, mask = model.prefix(pixels, seen, tokens, token_mask)
+        keys, values, mask = model.prefix(pixels, tokens, token_mask, seen)
         joints = torch.from_numpy(np.stack([e.world.position_rad for e in episodes]).astype(np.float32))
-        state = torch.zeros(len(episodes), source.config.state_padded)
-        state[:, : joints.shape[1]] = (joints - torch.tensor(source.state.mean)) / (
-            torch.tensor(source.state.std) + source.state.eps
-        )
+        norm = spec.state_normalisation
+        state = torch.zeros(len(episodes), spec.state.padded)
+        state[:, : joints.shape[1]] = (joints - torch.tensor(norm.a)) / (torch.tensor(norm.b) + norm.eps_in)
         x = torch.from_numpy(np.stack([self._noise.draw(e) for e in episodes]))
-        for k in range(source.steps):
-            time = torch.full((len(episodes),), 1.0 - k / source.steps)
-            x = x - model.velocity(keys, values, mask, state, x, model.cond(time)) / source.steps
-        mean, std = torch.tensor(source.action.mean), torch.tensor(source.action.std)
-        chunks = (x[..., : len(source.action.names)] * std + mean).numpy().astype(np.float64)
+        assert isinstance(spec.head, FlowSpec)
+        for time in flow_times(spec.head.steps, "fraction").tolist():
+            cond = model.cond(torch.full((len(episodes),), time))
+            x = x - model.velocity(keys, values, mask, x, cond, state) / spec.head.steps
+        mean, std = torch.tensor(spec.action_normalisation.a), torch.tensor(spec.action_normalisation.b)
+        chunks = (x[..., : spec.action.dims] * std + mean).numpy().astype(np.float64)
         return list(chunks)
 
 

@@ -22,7 +22,7 @@ from benchmarks.demo.fit import Stage, fit
 from drivers.sim import arm
 from drivers.sim.cups import AZIMUTH_RAD, COLOURS, RADIUS_M
 from drivers.sim.world import PHRASES
-from export.models.blocks import additive
+from export.models.common import additive
 from export.models.pi0 import Pi0
 
 TEXT = 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Literal
 
 import click
 
@@ -10,42 +11,105 @@ from edge_runtime.commands.output import emit, json_option
 
 
 @click.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--out", metavar="BUNDLE", type=click.Path(path_type=Path), required=True, help="Where the bundle goes."
-)
+@click.argument("checkpoint", type=click.Path(path_type=Path), required=False)
+@click.option("-o", "--out", metavar="BUNDLE", type=click.Path(path_type=Path), help="Where the bundle goes.")
+@click.option("--list", "list_", is_flag=True, help="Say which families and layouts there are and what each needs.")
 @click.option(
     "--camera", "cameras", metavar="NAME=HxW", multiple=True, help="Size of this robot's frames; once a camera."
 )
+@click.option(
+    "--cameras-like", metavar="FILE", type=click.Path(path_type=Path), help="Sizes of frames as in an observation file."
+)
 @click.option("--fps", type=float, help="Rate of the actions where the checkpoint does not say it.")
+@click.option("--steps", type=click.IntRange(1, 1000), help="Flow steps where not the checkpoint's.")
+@click.option("--max-tokens", type=click.IntRange(1, 100_000), help="Room for the prompt where not the checkpoint's.")
 @click.option(
     "--dims", type=click.Path(path_type=Path), help="File with the model's sizes, where the layout lacks them."
 )
-@click.option("--tokenizer", type=click.Path(path_type=Path), help="tokenizer.json, where the checkpoint has none.")
+@click.option(
+    "--tokenizer", type=click.Path(path_type=Path), help="tokenizer.json or sentencepiece .model, where there is none."
+)
+@click.option("--fast-tokenizer", metavar="DIR", type=click.Path(path_type=Path), help="FAST tokenizer (pi0-FAST).")
+@click.option("--statistics", metavar="KEY", help="Whose statistics, where the checkpoint has several robots'.")
+@click.option("--crop", is_flag=True, help="Resize and crop frames as evaluations of OpenVLA fine-tunes do.")
 @json_option
 def export(
-    checkpoint: Path,
-    out: Path,
+    checkpoint: Path | None,
+    out: Path | None,
+    list_: bool,
     cameras: tuple[str, ...],
-    fps: float | None,
-    dims: Path | None,
-    tokenizer: Path | None,
+    cameras_like: Path | None,
     json_file: str | None,
+    **options: Any,
 ) -> None:
     """Export a checkpoint to a verified policy bundle."""
     from edge_runtime import plugins
 
+    if list_:
+        exporter = plugins.require("export.cli")
+        rows = exporter.table()
+        emit({"families": rows}, exporter.table_text(rows), json_file)
+        return
+    if checkpoint is None or out is None:
+        raise click.UsageError("say which checkpoint and where the bundle goes: edge export CHECKPOINT -o BUNDLE")
     exporter = plugins.require("export.cli")
-    exporter.run(checkpoint, out, cameras=cameras, dims=dims, tokenizer=tokenizer, fps=fps)
+    exporter.run(checkpoint, out, exporter.Options(**options), cameras=cameras, cameras_like=cameras_like)
     _describe(out, json_file)
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--observation",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="safetensors file: image.<camera> uint8 [height, width, 3], state, and tokens with token_mask.",
+)
+@click.option("-o", "--out", metavar="FILE", type=click.Path(path_type=Path), required=True, help="Where actions go.")
+@click.option("--instruction", metavar="TEXT", help="What the robot is to do, in the place of tokens.")
+@click.option("--noise", metavar="FILE", type=click.Path(path_type=Path), help="Noise that flow matching starts from.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of that noise otherwise.")
+@click.option("--steps", "flow_steps", type=click.IntRange(min=0), default=0, help="Flow steps; 0: the bundle's own.")
+@click.option(
+    "--on-malformed", type=click.Choice(["fault", "pad"]), default=None, help="Where action tokens mean no action."
+)
+@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Cores.")
+@click.option("--intermediates", is_flag=True, help="Write what was computed on the way too.")
 @json_option
-def inspect(bundle: Path, json_file: str | None) -> None:
-    """Check every byte of a bundle and say what is in it."""
-    _describe(bundle, json_file)
+def infer(
+    bundle: Path,
+    observation: Path,
+    out: Path,
+    json_file: str | None,
+    on_malformed: Literal["fault", "pad"] | None,
+    **asked: Any,
+) -> None:
+    """Run a policy once, outside the loop, on an observation from a file."""
+    from edge_runtime import infer
+
+    found = infer.infer(bundle, observation, infer.Asked(on_malformed=on_malformed or "", **asked))
+    infer.save_whole(out, found.tensors)
+    emit(infer.facts(found, out), infer.text(found, out), json_file)
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--device", metavar="NAME", default="", help="Device whose roofline floor to show, such as agx-orin-64.")
+@click.option(
+    "--precision",
+    metavar="[COMPONENT=]P",
+    multiple=True,
+    help="What if the model were of bf16, fp16, fp8, int8 or int4, or one component of it; repeatable.",
+)
+@click.option("--steps", type=click.IntRange(min=1), default=None, help="Flow steps, where not the bundle's own.")
+@json_option
+def inspect(bundle: Path, device: str, precision: tuple[str, ...], steps: int | None, json_file: str | None) -> None:
+    """Check every byte of a bundle; say what is in it and how fast it can be at most."""
+    from edge_runtime import inspect
+
+    words, facts = inspect.inspect(bundle, device, precision, steps or 0)
+    emit(facts, words, json_file)
 
 
 def _describe(bundle: Path, json_file: str | None) -> None:
@@ -55,4 +119,4 @@ def _describe(bundle: Path, json_file: str | None) -> None:
     emit(facts, words, json_file)
 
 
-COMMANDS: tuple[click.Command, ...] = (export, inspect)
+COMMANDS: tuple[click.Command, ...] = (export, inspect, infer)

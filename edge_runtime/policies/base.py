@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.bundle import PolicySpec
+from edge_runtime.bundle_spec import PolicySpec
 
 Frame = NDArray[np.uint8]
 Floats = NDArray[np.float32]

@@ -1,19 +1,29 @@
-"""pi0: a vision-language prefix whose keys and values an action expert reads while it turns noise into an action chunk.
+"""pi0 and pi0.5: an action expert turns noise into actions while it reads a vision-language prefix's keys and values.
 
-Paper: https://arxiv.org/abs/2410.24164; reference: openpi `models_pytorch/pi0_pytorch.py`, lerobot `policies/pi0`.
+Papers: https://arxiv.org/abs/2410.24164 and https://arxiv.org/abs/2504.16054; reference: openpi
+`models_pytorch/pi0_pytorch.py`, lerobot `policies/pi0` and `policies/pi05`. pi0.5 tells the state in the prompt and
+puts flow time into the expert's norms; everything else is pi0's.
 Shapes: B batch, C camera slots, P patches a camera, T text tokens, L = C·P + T, H horizon, W width, K key/value heads.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from export.models.blocks import Gemma, GemmaConfig, Siglip, SiglipConfig, additive, need_positive
+from export.checkpoint import Checkpoint
+from export.family import Family
+from export.graphs import ModelGraph, cache, flow_inputs, mask, seen, state
+from export.models.common import additive, need_positive
+from export.models.decoder import Decoder, DecoderConfig
+from export.models.flow import constants, time_embedding
+from export.models.paligemma import PaliGemma
+from export.models.vit import Vit, VitConfig
+from export.weights import Source
 
 PUBLISHED_PREFIXES = {
     "vision.": "paligemma_with_expert.paligemma.model.vision_tower.vision_model.",
@@ -22,15 +32,21 @@ PUBLISHED_PREFIXES = {
     "expert.": "paligemma_with_expert.gemma_expert.model.",
 }
 """Our parameter prefix → the published one; every other parameter has its published name."""
+TABLE = "paligemma_with_expert.paligemma.model.language_model.embed_tokens.weight"
+HEAD = "paligemma_with_expert.paligemma.lm_head.weight"
+EXPERT_HEAD = "paligemma_with_expert.gemma_expert.lm_head.weight"
 
 
 @dataclass(frozen=True)
 class Pi0Config:
-    """Sizes of a pi0. `state_padded` and `action_padded` are the widths the model sees, whatever the robot has."""
+    """Sizes of a pi0, or of a pi0.5 where `expert.adaptive`.
 
-    vision: SiglipConfig
-    language: GemmaConfig
-    expert: GemmaConfig
+    `state_padded` and `action_padded` are the widths the model sees, whatever the robot has.
+    """
+
+    vision: VitConfig
+    language: DecoderConfig
+    expert: DecoderConfig
     vocab: int = 257152
     horizon: int = 50
     state_padded: int = 32
@@ -47,92 +63,122 @@ class Pi0Config:
             raise ValueError(f"the expert's width is {self.expert.width}, it must be even")
 
 
-def time_embedding(t: Tensor, dim: int, min_period: float, max_period: float) -> Tensor:
-    """Sine and cosine of times t [N] at periods spaced geometrically → float32 [N, dim].
-
-    In float64 inside: angles reach 2π/min_period ≈ 1571 rad, where float32 moves the finished chunk by 2e-5 to 4e-5.
-    """
-    fraction = torch.linspace(0.0, 1.0, dim // 2, dtype=torch.float64, device=t.device)
-    period = min_period * (max_period / min_period) ** fraction
-    angle = t.to(torch.float64)[:, None] * (2.0 * math.pi / period)
-    return torch.cat([angle.sin(), angle.cos()], dim=-1).to(torch.float32)
-
-
-class Pi0(nn.Module):
+class Pi0(PaliGemma):
     """The model, for training and export alike. Flow time runs from t=1 (noise) to t=0 (actions)."""
 
     def __init__(self, config: Pi0Config) -> None:
         super().__init__()
         self.config = config
         width = config.expert.width
-        self.vision = Siglip(config.vision)
+        self.vision = Vit(config.vision)
         self.projector = nn.Linear(config.vision.hidden, config.language.width)
-        self.language = Gemma(config.language, config.vocab)
-        self.expert = Gemma(config.expert)
-        self.state_proj = nn.Linear(config.state_padded, width)
+        self.language = Decoder(config.language, config.vocab)
+        self.expert = Decoder(config.expert)
         self.action_in_proj = nn.Linear(config.action_padded, width)
-        self.action_time_mlp_in = nn.Linear(2 * width, width)
-        self.action_time_mlp_out = nn.Linear(width, width)
         self.action_out_proj = nn.Linear(width, config.action_padded)
-
-    def embed_prefix(
-        self, pixels: Tensor, camera_mask: Tensor, tokens: Tensor, token_mask: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Images, then text. pixels [B, C, 3, S, S] in [-1, 1], camera_mask bool [B, C], tokens int64 [B, T],
-        token_mask bool [B, T] → embeddings [B, L, W], mask bool [B, L]."""
-        patches = self.projector(self.vision(pixels.flatten(0, 1)))  # [B·C, P, W]
-        patches = patches.reshape(camera_mask.shape[0], -1, patches.shape[-1])  # [B, C·P, W]
-        patch_mask = camera_mask[:, :, None].expand(-1, -1, self.config.vision.patches).flatten(1)
-        embeddings = torch.cat([patches, self.language.embed(tokens).to(patches.dtype)], dim=1)
-        return embeddings, torch.cat([patch_mask, token_mask], dim=1)
+        if config.expert.adaptive:
+            self.time_mlp_in = nn.Linear(width, width)
+            self.time_mlp_out = nn.Linear(width, width)
+        else:
+            self.state_proj = nn.Linear(config.state_padded, width)
+            self.action_time_mlp_in = nn.Linear(2 * width, width)
+            self.action_time_mlp_out = nn.Linear(width, width)
 
     def prefix(
-        self, pixels: Tensor, camera_mask: Tensor, tokens: Tensor, token_mask: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The backbone: every token sees every valid one. Inputs as `embed_prefix`.
-
-        Returns hidden [B, L, W], keys (rotated) and values [depth, B, K, L, D], mask bool [B, L]. What stands at a
-        masked position means nothing and is never read; such positions do not advance the count.
-        """
-        embeddings, mask = self.embed_prefix(pixels, camera_mask, tokens, token_mask)
-        positions = mask.to(torch.float32).cumsum(dim=1) - 1.0
-        hidden, keys, values = self.language(embeddings, positions, additive(mask)[:, None, :])
-        return hidden, keys, values, mask
+        self, pixels: Tensor, tokens: Tensor, token_mask: Tensor, camera_mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What the expert reads: keys, values [depth, B, K, L, D], mask bool [B, L]. Inputs as `backbone`."""
+        _, keys, values, mask = self.backbone(pixels, tokens, token_mask, camera_mask)
+        return keys, values, mask
 
     def embed_suffix(self, state: Tensor, x_t: Tensor, t_emb: Tensor) -> Tensor:
-        """State [B, padded], noisy actions x_t [B, H, padded], t_emb [B, W] → suffix [B, 1+H, W]."""
+        """pi0: state [B, padded], noisy actions x_t [B, H, padded], t_emb [B, W] → suffix [B, 1+H, W]."""
         actions = self.action_in_proj(x_t)
         actions = torch.cat([actions, t_emb[:, None, :].expand(-1, actions.shape[1], -1).to(actions.dtype)], dim=-1)
         actions = self.action_time_mlp_out(F.silu(self.action_time_mlp_in(actions)))
         return torch.cat([self.state_proj(state)[:, None, :], actions], dim=1)
 
     def velocity(
-        self, keys: Tensor, values: Tensor, prefix_mask: Tensor, state: Tensor, x_t: Tensor, t_emb: Tensor
+        self,
+        keys: Tensor,
+        values: Tensor,
+        prefix_mask: Tensor,
+        x_t: Tensor,
+        cond: Tensor,
+        state: Tensor | None = None,
     ) -> Tensor:
-        """The expert: dx/dt at x_t. keys, values [depth, B, K, L, D], prefix_mask bool [B, L], state [B, padded],
-        x_t [B, H, padded], t_emb [B, W_expert] → [B, H, padded]. The state does not see the actions; they see all."""
-        suffix = self.embed_suffix(state, x_t, t_emb)
+        """The expert: dx/dt at x_t. keys, values [depth, B, K, L, D], prefix_mask bool [B, L], x_t [B, H, padded],
+        cond [B, ...] of that time as `cond` has it, state [B, padded] (pi0.5: none) → [B, H, padded].
+
+        A state does not see the actions; they see all.
+        """
+        if state is None:
+            suffix, modulation = self.action_in_proj(x_t), self.unpack(cond)
+        else:
+            suffix, modulation = self.embed_suffix(state, x_t, cond), None
         batch, length = suffix.shape[0], suffix.shape[1]
-        own = torch.ones(length, length, dtype=torch.bool, device=suffix.device)
-        own[0, 1:] = False
+        index = torch.arange(length, device=suffix.device)
+        own = (index[:, None] > (0 if state is not None else -1)) | (index[None, :] == 0)  # a state sees itself alone
         seen = torch.cat(
             [prefix_mask[:, None, :].expand(-1, length, -1), own[None].expand(batch, -1, -1)], dim=2
-        )  # [B, 1+H, L+1+H]
+        )  # [B, S, L+S]
         count = prefix_mask.to(torch.float32).sum(dim=1, keepdim=True)
-        positions = count + torch.arange(length, dtype=torch.float32, device=suffix.device)
-        hidden, _, _ = self.expert(suffix, positions, additive(seen), (keys, values))
-        out: Tensor = self.action_out_proj(hidden[:, 1:])
+        positions = count + index.to(torch.float32)
+        hidden, _, _ = self.expert(suffix, positions, additive(seen), (keys, values), modulation)
+        out: Tensor = self.action_out_proj(hidden[:, -x_t.shape[1] :])
         return out
 
     def cond(self, times: Tensor) -> Tensor:
-        """Flow times [N] → what `velocity` must know of them, float32 [N, W_expert]."""
+        """Flow times [N] → what `velocity` must know of them, float32 [N, W], or for pi0.5 [N, (2·depth + 1)·3·W]."""
         c = self.config
-        return time_embedding(times, c.expert.width, c.min_period, c.max_period)
+        embedding = time_embedding(times, c.expert.width, c.min_period, c.max_period)
+        if not c.expert.adaptive:
+            return embedding
+        hidden = F.silu(self.time_mlp_out(F.silu(self.time_mlp_in(embedding))))
+        return self.expert.modulation(hidden).transpose(0, 1).flatten(1)
+
+    def unpack(self, cond: Tensor) -> Tensor:
+        """A row of `cond` [B, (2·depth + 1)·3·W] → the expert's modulation [2·depth + 1, B, 3·W]."""
+        return cond.reshape(cond.shape[0], -1, 3 * self.config.expert.width).transpose(0, 1)
 
 
 def published_name(name: str) -> str:
-    """Our parameter name → the published one (without lerobot's leading `model.`)."""
+    """Our parameter name → the published one (behind `Checkpoint.prefix`)."""
     for ours, theirs in PUBLISHED_PREFIXES.items():
         if name.startswith(ours):
             return theirs + name[len(ours) :]
     return name
+
+
+def source(name: str, stored: frozenset[str], _: Any = None) -> Source:
+    """The token table is `embed_tokens`; only where that is absent, the tied `lm_head` is it."""
+    published = published_name(name)
+    return Source(HEAD if published == TABLE and TABLE not in stored else published)
+
+
+def _graphs(model: nn.Module, checkpoint: Checkpoint) -> dict[str, ModelGraph]:
+    spec, c = checkpoint.spec, checkpoint.config
+    length = len(spec.cameras) * c.vision.patches + spec.prompt.max_tokens
+    assert isinstance(model, Pi0)
+    step = {
+        **cache(c.expert.depth, c.expert.num_kv_heads, length, c.expert.head_dim),
+        **mask("prefix_mask", length),
+        **flow_inputs(spec, model.cond(torch.ones(1, device="meta")).shape[1]),
+        **({} if c.expert.adaptive else state(spec)),
+    }
+    return {
+        "prefix": ModelGraph(model, "prefix", seen(spec, 3, c.vision.image), ("keys", "values", "prefix_mask")),
+        "step": ModelGraph(model, "velocity", step, ("velocity",)),
+    }
+
+
+FAMILY = Family(
+    name="pi0",
+    head="flow matching",
+    needs="lerobot, openpi: --tokenizer; openpi: --camera for each camera",
+    build=Pi0,
+    source=source,
+    unused=lambda name: name in (HEAD, EXPERT_HEAD),
+    graphs=_graphs,
+    constants=constants,
+)

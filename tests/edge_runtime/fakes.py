@@ -158,7 +158,7 @@ def spec(joints: tuple[str, ...], cameras: tuple[str, ...] = ("base", "wrist"), 
         horizon=HORIZON,
         dt_s=DT_NS / 1e9,
         control_mode="absolute",
-        flow=FlowSpec(steps=10, t_start=1.0, t_end=0.0),
+        head=FlowSpec(steps=10, t_start=1.0, t_end=0.0, cache=("keys", "values")),
         prompt=PromptSpec(template="{instruction}", max_tokens=8, bos_id=None, pad_id=0),
         state_normalisation=Normalisation("none"),
         action_normalisation=Normalisation("none"),
@@ -178,6 +178,7 @@ class FakePolicy:
         self.step = step
         self.seen: list[Observation] = []
         self.act: Callable[[Observation, np.ndarray], None] | None = None
+        self.terminated = False
 
     def prompt(self, instruction: str) -> Prompt:
         if len(instruction.split()) >= 100:

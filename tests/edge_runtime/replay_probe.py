@@ -30,7 +30,7 @@ SPEC = PolicySpec(
     horizon=5,
     dt_s=0.1,
     control_mode="absolute",
-    flow=FlowSpec(2, 1.0, 0.0),
+    head=FlowSpec(2, 1.0, 0.0, cache=("keys",)),
     prompt=PromptSpec("{instruction}\n", 8, 2, 0),
     state_normalisation=Normalisation("none"),
     action_normalisation=Normalisation("none"),

@@ -56,6 +56,7 @@ def test_an_evening_with_a_robot(start: Any) -> None:
     time.sleep(0.3)
     status = robot.say("status")
     assert status["instruction"] == "reach the red cup"
+    assert status["counters"]["malformed action tokens"] == 0
     assert 0 < status["age_ms"]["chunk"] < 2_000
     assert 0 <= status["age_ms"]["frame wrist"] < 2_000
     assert status["joints"]["gripper"].keys() == {
@@ -229,3 +230,16 @@ def test_a_bundle_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match="no such bundle"):
         app.run_robot(parts.robot, cameras=parts.cameras, buses=[parts.bus])
     assert parts.bus.calls == []
+
+
+def test_the_policy_is_opened_as_robot_toml_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import msgspec
+
+    def refuse(*asked: object) -> None:
+        raise BundleError(repr(asked))
+
+    monkeypatch.setattr(app, "open_policy", refuse)
+    parts = Parts(tmp_path)
+    policy = msgspec.structs.replace(parts.robot.policy, threads=2, flow_steps=3, seed=4, on_malformed="pad")
+    with pytest.raises(BundleError, match=r"'ort', 2, 3, 4, 'pad'\)$"):
+        app.run_robot(msgspec.structs.replace(parts.robot, policy=policy), cameras=parts.cameras, buses=[parts.bus])

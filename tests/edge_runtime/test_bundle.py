@@ -10,9 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from edge_runtime.bundle import CameraSpec, FlowSpec, Manifest, Normalisation, PromptSpec, VectorSpec, open_bundle, seal
+from edge_runtime.bundle import open_bundle, seal
+from edge_runtime.bundle_spec import Manifest
 from edge_runtime.errors import BundleError
 from tests.edge_runtime import tiny_bundle
+from tests.edge_runtime.policies import token_bundle
 
 FILES = (
     *("manifest.json", "image.onnx", "prefix.onnx", "prefix.onnx.data", "step.onnx"),
@@ -129,17 +131,25 @@ def test_a_name_that_leads_elsewhere(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda m: m.update(format=2), "format is 2, this runtime reads 1"),
+        (lambda m: m.update(format=1), "format is 1, this runtime reads 2; export it again"),
+        (lambda m: m.update(format=3), "format is 3, this runtime reads 2"),
         (lambda m: m.update(colour="red"), "unknown field `colour`"),
         (lambda m: m.pop("spec"), "missing required field `spec`"),
         (lambda m: m["spec"].update(control_mode="jerky"), "`$.spec.control_mode`"),
+        (lambda m: m["spec"]["head"].update(kind="diffusion"), "`$.spec.head.kind`"),
+        (lambda m: m["spec"]["head"].pop("cache"), "missing required field `cache` - at `$.spec.head`"),
+        (lambda m: m["spec"]["cameras"][0].update(missing="guess"), "`$.spec.cameras[0].missing`"),
         (
             lambda m: m["graphs"].update(step="other.onnx"),
             "graphs.step names 'other.onnx', which is not among its files",
         ),
         (lambda m: m.update(tokenizer="none.json"), "tokenizer names 'none.json'"),
         (lambda m: m.update(verdict="fail"), "verdict: it did not pass its accuracy gate"),
-        (lambda m: m.update(policy="../evil"), "policy: '../evil' is not the name of a policy"),
+        (lambda m: m.update(policy="../evil"), "unknown field `policy`"),
+        (lambda m: m["graphs"].pop("step"), "graphs: has image, prefix; this head needs image, prefix, step"),
+        (lambda m: m["graphs"].update(decode="step.onnx"), "graphs: has image, prefix, step, decode; this head needs"),
+        (lambda m: m["costs"].pop("prefix"), "costs: has image, step; this head needs image, prefix, step"),
+        (lambda m: m["spec"].update(horizon=0), "spec.horizon: 0 is not a positive number"),
     ],
 )
 def test_a_manifest_that_says_what_cannot_be(
@@ -151,11 +161,10 @@ def test_a_manifest_that_says_what_cannot_be(
     assert words in refusal(folder)
 
 
-def test_a_manifest_without_a_graph_that_the_policy_needs(tmp_path: Path) -> None:
-    folder = tiny_bundle.write(tmp_path / "b")
-    reseal(folder, lambda m: m["graphs"].pop("step"))
-    with pytest.raises(BundleError, match=r"manifest\.json: graphs has no step; export"):
-        open_bundle(folder).graph("step")
+def test_a_graph_that_the_policy_has_not(tmp_path: Path) -> None:
+    bundle = open_bundle(tiny_bundle.write(tmp_path / "b"))
+    with pytest.raises(BundleError, match=r"manifest\.json: graphs has no decode; export"):
+        bundle.graph("decode")
 
 
 def test_a_manifest_that_never_ends(tmp_path: Path) -> None:
@@ -163,41 +172,8 @@ def test_a_manifest_that_never_ends(tmp_path: Path) -> None:
     assert "manifest.json: " in refusal(tmp_path)
 
 
-VECTOR = tiny_bundle.SPEC.state
-
-
-@pytest.mark.parametrize(
-    ("spec", "words"),
-    [
-        ({"cameras": ()}, "spec.cameras: there is none"),
-        (
-            {"cameras": (CameraSpec("a", 1, 1), CameraSpec("a", 1, 1))},
-            "spec.cameras[1].name: 'a' is empty or used twice",
-        ),
-        ({"cameras": (CameraSpec("a", 0, 640),)}, "spec.cameras[0]: 640×0"),
-        ({"horizon": 0}, "spec.horizon: 0 is not a positive number"),
-        ({"dt_s": -0.1}, "spec.dt_s: -0.1"),
-        ({"dt_s": 1e-10}, "spec.dt_s: 1e-10 is shorter than any control period"),
-        ({"flow": FlowSpec(0, 1.0, 0.0)}, "spec.flow.steps: 0"),
-        ({"flow": FlowSpec(4, 1.0, 1.0)}, "spec.flow: runs from 1.0 to 1.0"),
-        ({"prompt": PromptSpec("do it", 8, 2, 0)}, "spec.prompt.template: must have {instruction} once"),
-        ({"prompt": PromptSpec("{instruction}", 0, 2, 0)}, "spec.prompt.max_tokens: 0"),
-        ({"state": VectorSpec(("a", "b"), ("rad",), 4)}, "spec.state.units: 1 units for 2 names"),
-        ({"state": VectorSpec(("a", "a"), ("rad", "rad"), 4)}, "spec.state.names: one is used twice"),
-        ({"action": VectorSpec(("a", "b"), ("rad", "rad"), 1)}, "spec.action.names: 2 dimensions do not fit into 1"),
-        (
-            {"state_normalisation": Normalisation("mean_std", (1.0,), (1.0,))},
-            "spec.state_normalisation: 1 and 1 numbers",
-        ),
-        (
-            {"state_normalisation": Normalisation("none", (1.0,), (1.0,))},
-            "spec.state_normalisation: 1 and 1 numbers for 0",
-        ),
-        (
-            {"state_normalisation": Normalisation("mean_std", (1.0, 1.0), (1.0, 0.0))},
-            "state_normalisation.b: divides by zero",
-        ),
-    ],
-)
-def test_a_spec_that_no_robot_can_serve(tmp_path: Path, spec: dict[str, Any], words: str) -> None:
-    assert words in refusal(tiny_bundle.write(tmp_path / "b", **spec))
+def test_a_fast_tokenizer_is_a_file_of_the_bundle(tmp_path: Path) -> None:
+    bundle = token_bundle.fast(tmp_path / "b")
+    assert "fast_tokenizer.json" in bundle.manifest.files
+    reseal(bundle.path, lambda m: m["spec"]["head"]["scheme"].update(tokenizer="other.json"))
+    assert "spec.head.scheme.tokenizer names 'other.json', which is not among its files" in refusal(bundle.path)

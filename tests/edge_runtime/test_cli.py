@@ -78,7 +78,16 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str
         (["inspect", "nowhere"], "nowhere: no such bundle"),
         (["replay-frames", "nowhere", "--bundle", "b", "--map", "base"], "replay-frames: invalid value for --map"),
         (["replay-frames", "nowhere", "--bundle", "b"], "nowhere: no RLDS dataset"),
-        (["export", "nowhere"], "export: missing option '-o' / '--out'"),
+        (
+            ["export", "nowhere"],
+            "export: say which checkpoint and where the bundle goes: edge export CHECKPOINT -o BUND",
+        ),
+        (["export", "-o", "b"], "export: say which checkpoint and where the bundle goes"),
+        (["infer"], "infer: missing argument 'BUNDLE'"),
+        (["infer", "b", "-o", "a"], "infer: missing option '--observation'"),
+        (["infer", "b", "--observation", "o"], "infer: missing option '-o' / '--out'"),
+        (["infer", "b", "--observation", "o", "-o", "a"], "o: no such file; an observation is a safetensors file"),
+        (["infer", "b", "--noize", "3"], 'infer: there is no option "--noize", did you mean "--noise"?'),
     ],
 )
 def test_what_a_user_gets_wrong_is_one_line(

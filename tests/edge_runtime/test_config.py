@@ -20,6 +20,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+
 def write(folder: Path, text: str) -> Path:
     path = folder / "robot.toml"
     path.write_text(text)
@@ -42,6 +43,7 @@ def test_a_valid_file_loads(tmp_path: Path) -> None:
     assert tuple(j.name for j in robot.joints) == NAMES
     assert robot.episode.timeout_s == 12.5
     assert robot.control.priority == 50
+    assert robot.policy.on_malformed == ""
 
 
 def test_paths_are_relative_to_the_file_where_they_say_so(tmp_path: Path) -> None:
@@ -79,6 +81,7 @@ SPOILED = [
     ),
     ("[episode]", "[epsiode]", 'epsiode: unknown key, did you mean "episode"?'),
     ("[policy]", "[policy]\nzzz = 1", "policy.zzz: unknown key; known: autostart, backend, bundle"),
+    ("[policy]", '[policy]\non_malformed = "pat"', 'policy.on_malformed: there is no "pat", did you mean "pad"?'),
     ('bundle = "bundle"', "", "policy: bundle is missing"),
     ('name = "bench arm"', "", "name is missing"),
     ("rate_hz = 100", 'rate_hz = "fast"', "control.rate_hz: expected float, got str"),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import msgspec
 import numpy as np
 import pytest
 
-from edge_runtime.bundle_spec import PolicySpec, VectorSpec
+from edge_runtime.bundle_spec import CameraSpec, PolicySpec, VectorSpec
 from edge_runtime.errors import BundleError, ConfigError
 from edge_runtime.fit import check_fit, units_rad
 from edge_runtime.limits import Limits, joint_names
@@ -34,9 +35,32 @@ def test_a_policy_that_fits(names: tuple[str, ...]) -> None:
     check_fit(ROBOT, changed(action=vector(*names)))
 
 
+def third(missing: Literal["mask", "black", "refuse"]) -> PolicySpec:
+    """A policy with one camera more than the robot."""
+    return changed(cameras=(*spec(NAMES).cameras, CameraSpec("top", 480, 640, missing)))
+
+
+@pytest.mark.parametrize("missing", ["mask", "black"])
+def test_a_camera_that_may_be_missing_need_not_be_on_the_robot(missing: Literal["mask", "black"]) -> None:
+    check_fit(ROBOT, third(missing))
+    only = msgspec.structs.replace(ROBOT, cameras=ROBOT.cameras[:1])
+    check_fit(only, changed(cameras=tuple(CameraSpec(c.name, 480, 640, missing) for c in ROBOT.cameras)))
+
+
+def test_a_policy_may_read_no_state() -> None:
+    blind = changed(state=VectorSpec((), (), 0))
+    check_fit(ROBOT, blind)
+    assert units_rad(ROBOT, blind.state).shape == (0,)
+
+
 MISFITS = [
     (spec(NAMES, ("base",)), ConfigError, r"cameras\[1\]\.name: the policy has no camera wrist"),
-    (spec(NAMES, ("base", "wrist", "top")), ConfigError, r"needs a camera top, the robot has base, wrist"),
+    (third("refuse"), ConfigError, r"needs a camera top, the robot has base, wrist"),
+    (
+        changed(cameras=tuple(CameraSpec(name, 480, 640, "refuse") for name in ("base", "wrst"))),
+        ConfigError,
+        r'cameras\[1\]\.name: the policy has no camera wrist, did you mean "wrst"\?',
+    ),
     (spec(NAMES[:5]), BundleError, "state of 5 dimensions, the robot has 6 joints"),
     (changed(action=vector(*NAMES[:5])), BundleError, "action of 5 dimensions"),
     (

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_runtime.bundle import CameraSpec, FlowSpec, Normalisation, PolicySpec, PromptSpec, VectorSpec
+from edge_runtime.bundle_spec import CameraSpec, FlowSpec, Normalisation, PolicySpec, PromptSpec, VectorSpec
 from edge_runtime.errors import EdgeError
 from edge_runtime.footage import Frames, camera_fields, take_episodes
 
@@ -19,7 +19,7 @@ SPEC = PolicySpec(
     horizon=4,
     dt_s=0.2,
     control_mode="absolute",
-    flow=FlowSpec(2, 1.0, 0.0),
+    head=FlowSpec(2, 1.0, 0.0, cache=("keys",)),
     prompt=PromptSpec("{instruction}\n", 8, 2, 0),
     state_normalisation=Normalisation("none"),
     action_normalisation=Normalisation("none"),

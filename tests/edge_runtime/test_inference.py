@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import threading
 
+import msgspec
 import numpy as np
 import pytest
 
 from drivers.cameras.base import CameraSettings
 from edge_runtime import inference as module
+from edge_runtime.bundle_spec import PolicySpec, VectorSpec
 from edge_runtime.clock import FakeClock
+from edge_runtime.errors import MalformedTokens
 from edge_runtime.inference import WARM_UPS, Inference
 from edge_runtime.link import IDLE, Link, Request
 from edge_runtime.observation import CameraThread, Observer
@@ -24,11 +27,11 @@ JOINTS = ("a", "b", "c")
 class Bench:
     """An inference without its thread, on a fake clock, with one camera that a test steps."""
 
-    def __init__(self, state_rad: float = 1.0, action_rad: float = 1.0) -> None:
+    def __init__(self, state_rad: float = 1.0, action_rad: float = 1.0, policy: PolicySpec | None = None) -> None:
         self.events: list[tuple[str, str]] = []
         self.clock = FakeClock(1_000 * MS)
         self.link = Link(HORIZON, 3, DT_NS)
-        self.policy = FakePolicy(spec(JOINTS, ("base",)))
+        self.policy = FakePolicy(policy or spec(JOINTS, ("base",)))
         report = lambda name, cause: self.events.append((name, cause))  # noqa: E731
         camera = FakeCamera(CameraSettings("base", "/dev/none", 640, 480, 30.0), lambda n: n)
         self.arrived = threading.Event()
@@ -42,7 +45,7 @@ class Bench:
             inferences=self.inferences,
             arrived=self.arrived,
             report=report,
-            state_units_rad=np.full(3, state_rad),
+            state_units_rad=np.full(self.policy.spec.state.dims, state_rad),
             action_units_rad=np.full(3, action_rad),
         )
         self.request = Request(7, prompt("fetch"))
@@ -88,6 +91,27 @@ def test_units_of_state_and_action_are_converted() -> None:
     chunk = bench.link.chunks.take()
     assert chunk is not None
     assert chunk.actions == pytest.approx(np.full((HORIZON, 3), math.pi))
+
+
+def test_a_camera_that_the_robot_has_not_is_no_part_of_what_the_policy_sees() -> None:
+    """Its buffer is the policy's to mask or to blacken; passed on as a frame it would count as one."""
+    bench = Bench(policy=spec(JOINTS, ("base", "wrist")))
+    bench.inference.start(prompt("warm"))
+    bench.inference.stop()
+    assert bench.infer()
+    assert len(bench.policy.seen) == WARM_UPS + 1
+    for seen in bench.policy.seen:
+        assert list(seen.frames) == ["base"]
+
+
+def test_a_policy_that_reads_no_state_is_given_none() -> None:
+    bench = Bench(policy=msgspec.structs.replace(spec(JOINTS, ("base",)), state=VectorSpec((), (), 0)))
+    bench.policy.act = lambda o, out: out.__setitem__(slice(None), 0.25)
+    assert bench.infer()
+    assert bench.policy.seen[0].state.shape == (0,)
+    chunk = bench.link.chunks.take()
+    assert chunk is not None
+    assert (chunk.actions == 0.25).all()
 
 
 def test_the_heartbeat_shows_the_inference_in_flight() -> None:
@@ -145,6 +169,47 @@ def test_actions_that_are_not_finite_are_never_published(bad: float) -> None:
     assert bench.events == [("inference failed", "the policy's actions are not finite")]
 
 
+def malformed(observation: object, out: object) -> None:
+    raise MalformedTokens("61 FAST coefficients, expected 8 × 4 = 32")
+
+
+def test_malformed_action_tokens_are_an_event_of_their_own_and_fail_like_any_other() -> None:
+    bench = Bench()
+    bench.policy.act = malformed
+    for _ in range(3):
+        assert bench.infer()
+    assert bench.events == [("malformed action tokens", "61 FAST coefficients, expected 8 × 4 = 32")]
+    assert bench.link.failure == (7, "61 FAST coefficients, expected 8 × 4 = 32")
+    assert bench.link.inference_started_ns == 0
+    assert (bench.inference.malformed, bench.inference.failed) == (3, 3)
+    assert bench.link.chunks.take() is None
+    bench.policy.act = boom
+    bench.infer()
+    assert (bench.inference.malformed, bench.inference.failed) == (3, 4)
+    bench.policy.act = None
+    bench.infer()
+    assert bench.link.failure == (7, "")
+    assert bench.link.chunks.take() is not None
+
+
+def test_a_policy_that_says_the_task_is_done_publishes_no_chunk_and_is_not_asked_again() -> None:
+    bench = Bench()
+    bench.policy.act = malformed
+    bench.infer()
+    bench.policy.act = None
+    bench.policy.terminated = True
+    assert bench.infer()
+    assert bench.link.terminated is bench.request
+    assert bench.link.failure == (7, "")
+    assert bench.link.chunks.take() is None
+    assert not bench.infer()
+    bench.policy.terminated = False
+    bench.request = Request(7, prompt("another"))
+    assert bench.infer()
+    assert bench.link.terminated is not bench.request
+    assert bench.link.chunks.take() is not None
+
+
 # ── with its thread ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -169,6 +234,15 @@ def test_a_policy_that_cannot_infer_at_all_says_so_at_the_start() -> None:
     with pytest.raises(ValueError, match="out of memory"):
         bench.inference.start(prompt("warm"))
     bench.inference.stop()
+
+
+def test_malformed_tokens_of_the_warm_up_are_no_reason_not_to_start() -> None:
+    bench = Bench()
+    bench.policy.act = malformed
+    bench.inference.start(prompt("warm"))
+    bench.inference.stop()
+    assert len(bench.policy.seen) == WARM_UPS
+    assert bench.inference.malformed == 0
 
 
 def test_a_broken_observation_is_a_failed_inference_not_a_dead_thread() -> None:

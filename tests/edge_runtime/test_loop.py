@@ -90,6 +90,66 @@ def test_a_task_ends_at_its_timeout_without_success(rig: Rig) -> None:
     assert rig.named("RUN (park)") == ["timeout"]
 
 
+def terminate(rig: Rig) -> None:
+    """What the inference thread does when the policy says that the task is done."""
+    rig.link.terminated = rig.link.request
+
+
+def test_a_task_that_the_policy_ends_is_a_success_and_the_arm_parks(rig: Rig) -> None:
+    rig.run_task()
+    terminate(rig)
+    rig.tick()
+    assert rig.mode == "RUN (park)"
+    assert rig.named("RUN (park)") == ["the policy says that the task is done"]
+    assert rig.link.request.prompt is None
+    rig.until("READY")
+    assert rig.emitted()[-1] == pytest.approx([0.0] * 6, abs=0)
+    assert (rig.loop.director.episodes, rig.loop.director.successes) == (1, 1)
+    bounded(rig)
+    assert rig.say("task", "again") == ""
+    rig.until("RUN (task)")
+    rig.chunk()
+    rig.tick(5)
+    assert rig.mode == "RUN (task)"
+    assert rig.loop.director.successes == 1
+
+
+def test_the_end_of_a_task_comes_before_its_lateness(rig: Rig) -> None:
+    """At rest with nothing left to coast on would be a fault in the very same tick."""
+    rig.run_task()
+    rig.until("COAST (task)")
+    while not (rig.loop.director.still and rig.loop.director.chunk_over):
+        rig.loop.pacer.wait()
+        rig.loop.director.sample(rig.loop.pacer.due_ns, rig.loop.buses.setpoint_rad)
+    terminate(rig)
+    rig.tick()
+    assert rig.mode == "RUN (park)"
+
+
+def test_a_fault_comes_before_the_end_of_a_task(rig: Rig) -> None:
+    rig.run_task()
+    terminate(rig)
+    rig.bus.fail(Overload("gripper: overload"), "read_state")
+    rig.tick()
+    assert rig.mode == "HOLD"
+    assert rig.loop.director.successes == 0
+
+
+@pytest.mark.parametrize("meanwhile", ["task", "stop"])
+def test_an_end_that_was_meant_for_another_instruction_is_none(rig: Rig, meanwhile: str) -> None:
+    rig.run_task("one")
+    old = rig.link.request
+    rig.say(meanwhile, "two" if meanwhile == "task" else "")
+    rig.link.terminated = old
+    if meanwhile == "stop":
+        rig.tick(100)
+        rig.say("resume")
+    rig.chunk()
+    rig.tick(5)
+    assert rig.mode == "RUN (task)"
+    assert rig.loop.director.successes == 0
+
+
 def test_the_first_instruction_begins_when_the_arm_is_at_the_start_pose(rig: Rig) -> None:
     rig.loop.director.prompt = prompt("fetch")
     rig.say("arm")

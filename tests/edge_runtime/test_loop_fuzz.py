@@ -49,6 +49,7 @@ step: st.SearchStrategy[Step] = st.one_of(
     st.builds(camera, st.integers(0, 1), st.booleans()),
     st.builds(lambda ms: lambda rig: rig.clock.advance(ms * MS), st.integers(1, 300)),
     st.builds(lambda count: lambda rig: rig.tick(count), st.integers(1, 200)),
+    st.builds(lambda: lambda rig: setattr(rig.link, "terminated", rig.link.request)),
 )
 
 

@@ -155,6 +155,29 @@ def test_the_same_frame_is_not_observed_twice() -> None:
     assert (state == 0.7).all()
 
 
+def test_frames_are_those_of_the_cameras_that_the_robot_has() -> None:
+    """The policy's other buffers are no part of an observation, nor are cameras that it does not know."""
+    _, cameras, frames, link = observer(2)
+    frames["top"] = np.zeros((6, 8, 3), np.uint8)
+    del frames["camera1"]
+    watch = Observer(cameras, frames, link)
+    assert list(watch.frames) == ["camera0"]
+    assert watch.frames["camera0"] is frames["camera0"]
+    publish(link, 0.5)
+    cameras[0].read()
+    assert watch.observe(np.zeros(3)) == 10 * MS
+    assert (frames["camera0"] == 10).all()
+    assert not frames["top"].any()
+
+
+def test_a_policy_that_reads_no_state_observes_frames_all_the_same() -> None:
+    watch, cameras, _, link = observer(1)
+    cameras[0].read()
+    assert watch.observe(np.zeros(0)) == 0  # not before the joints were read: the arm is there, or nothing is asked
+    publish(link, 0.5)
+    assert watch.observe(np.zeros(0)) == 10 * MS
+
+
 def test_nothing_is_observed_before_the_joints_were_read() -> None:
     watch, cameras, _, _ = observer(1)
     cameras[0].read()

@@ -1,15 +1,28 @@
-"""From a path to a policy, by names."""
+"""From a path to the policy of its head, on the backend of that name."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
+import numpy as np
 import pytest
 
+from edge_runtime.bundle_spec import GRAPHS
 from edge_runtime.errors import BackendError, BundleError, EdgeError
+from edge_runtime.policies import flow, regression, tokens
+from edge_runtime.policies.base import Observation
 from edge_runtime.policy import open_policy
 from tests.edge_runtime import tiny_bundle, tiny_tokenizer
+from tests.edge_runtime.policies import token_bundle
+from tests.edge_runtime.policies.arithmetic import (
+    Parts,
+    flow_bundle,
+    flow_graphs,
+    regression_bundle,
+    regression_graphs,
+    serve,
+    token_graphs,
+)
 
 
 @pytest.fixture
@@ -28,10 +41,34 @@ def test_a_backend_that_does_not_exist(bundle: Path) -> None:
         open_policy(bundle, backend="orr")
 
 
-def test_a_policy_that_does_not_exist(tmp_path: Path) -> None:
-    manifest = msgspec.structs.replace(tiny_bundle.MANIFEST, policy="flaw")
-    with pytest.raises(EdgeError, match=r'there is no "flaw".*flow'):
-        open_policy(tiny_bundle.write(tmp_path / "b", manifest))
+def test_each_kind_of_head_has_its_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bins = token_bundle.bins(tmp_path / "tokens")
+    for kind, made, graphs in (
+        (flow.Runner, flow_bundle(tmp_path / "flow"), flow_graphs()),
+        (tokens.Runner, bins, token_graphs(range(100, 105), [100] * 6)),
+        (regression.Runner, regression_bundle(tmp_path / "regression"), regression_graphs()),
+    ):
+        serve(monkeypatch, Parts(graphs))
+        policy = open_policy(made.path)
+        assert type(policy) is kind
+        assert policy.spec == made.spec
+        assert list(policy.graphs) == list(GRAPHS[type(made.spec.head)])
+
+
+def test_what_a_head_has_no_use_for_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(monkeypatch, Parts(regression_graphs()))
+    assert open_policy(regression_bundle(tmp_path).path, flow_steps=3, seed=4, on_malformed="pad")
+
+
+def test_flow_steps_and_seed_reach_the_flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, chunks = flow_bundle(tmp_path).path, []
+    for seed in (7, 7, 8):
+        serve(monkeypatch, Parts(flow_graphs()))
+        policy, chunk = open_policy(path, flow_steps=2, seed=seed), np.zeros((3, 2), np.float32)
+        policy.infer(Observation({}, np.zeros(2, np.float32), policy.prompt("up")), chunk)
+        assert policy.graphs["step"].runs == 2  # type: ignore[attr-defined]
+        chunks.append(chunk.tolist())
+    assert chunks[0] == chunks[1] != chunks[2]
 
 
 def test_graphs_are_given_to_the_backend_of_that_name(tmp_path: Path) -> None:

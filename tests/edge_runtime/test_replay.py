@@ -187,6 +187,7 @@ def test_a_damaged_dataset_is_one_line(no_run: None, tmp_path: Path, capfd: pyte
 def golden(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The golden pi0, exported for the footage's pictures and for instructions as long as the footage's."""
     pytest.importorskip("torch", reason="exporting needs torch")
+    from export.layouts.options import Options
     from export.pipeline import export_checkpoint
 
     source, folder = shared / "golden" / "a" / "pi0_lerobot", tmp_path_factory.mktemp("golden")
@@ -194,14 +195,13 @@ def golden(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "checkpoint").chmod(0o755)
     config = folder / "checkpoint" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "tokenizer_max_length": 48}))
-    return export_checkpoint(
-        folder / "checkpoint",
-        folder / "bundle",
+    options = Options(
         cameras={"base": (64, 64), "wrist": (64, 64)},
         dims=source / "dims.json",
         tokenizer=source / "tokenizer" / "tokenizer.json",
         fps=5.0,
     )
+    return export_checkpoint(folder / "checkpoint", folder / "bundle", options)
 
 
 def test_the_golden_pi0_drives_the_null_arm_on_widowx_footage(shared: Path, golden: Path, tmp_path: Path) -> None:

@@ -87,6 +87,11 @@ def test_whatever_drives_can_fault_and_can_be_lost() -> None:
         assert row[Happening.LOST] is states.SAFE
 
 
+def test_the_policy_may_end_a_task_wherever_a_person_may() -> None:
+    for row in TRANSITIONS.values():
+        assert row.get(Happening.TERMINATED) is row.get(Command.DONE)
+
+
 def test_a_hold_resumes_the_phase_it_held() -> None:
     for mode, row in TRANSITIONS.items():
         if mode.state is State.HOLD and mode.phase is not Phase.NONE:

@@ -7,8 +7,10 @@ from typing import Any
 
 import msgspec
 
-from edge_runtime.bundle import (
+from edge_runtime.bundle import seal
+from edge_runtime.bundle_spec import (
     CameraSpec,
+    Cost,
     FlowSpec,
     Manifest,
     Normalisation,
@@ -16,7 +18,6 @@ from edge_runtime.bundle import (
     PromptSpec,
     Source,
     VectorSpec,
-    seal,
 )
 
 SPEC = PolicySpec(
@@ -26,21 +27,23 @@ SPEC = PolicySpec(
     horizon=3,
     dt_s=0.05,
     control_mode="absolute",
-    flow=FlowSpec(steps=4, t_start=1.0, t_end=0.0),
+    head=FlowSpec(steps=4, t_start=1.0, t_end=0.0, cache=("keys", "values", "prefix_mask")),
     prompt=PromptSpec("{instruction}\n", 8, 2, 0),
     state_normalisation=Normalisation("mean_std", (1.0, 2.0), (0.5, 4.0), eps_in=1e-8),
     action_normalisation=Normalisation("mean_std", (-1.0, 3.0), (2.0, 0.25), eps_in=1e-8),
 )
 MANIFEST = Manifest(
-    policy="flow",
     source=Source("pi0", "lerobot", "c" * 64, "checkpoint"),
     spec=SPEC,
     graphs={"image": "image.onnx", "prefix": "prefix.onnx", "step": "step.onnx"},
+    costs={
+        "image": Cost(12, "float32", 48, 3456),
+        "prefix": Cost(1_234_567, "float32", 4_938_268, 987_654_321),
+        "step": Cost(89, "float32", 356, 5340),
+    },
     constants="constants.safetensors",
     tokenizer="tokenizer.json",
     accuracy="accuracy.json",
-    precision={"image": "float32", "prefix": "float32", "step": "float32"},
-    parameters={"image": 0, "prefix": 1234567, "step": 89},
     verdict="pass",
 )
 ROW = {"unit": "rad", "cosine": 1.0, "max_error": 2e-6, "mean_error": 1e-7, "scale": 3.0, "gate": 1e-4}

@@ -1,4 +1,4 @@
-"""A tokenizer of letters with PaliGemma's conventions: <pad> 0, <eos> 1, <bos> 2, <unk> 3."""
+"""A tokenizer of letters and digits with PaliGemma's conventions: <pad> 0, <eos> 1, <bos> 2, <unk> 3."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 MARKS = ("<pad>", "<eos>", "<bos>", "<unk>")
-WORDS = (*MARKS, "▁", "\n", *"abcdefghijklmnopqrstuvwxyz:", "up", "▁\n")
+WORDS = (*MARKS, "▁", "\n", *"abcdefghijklmnopqrstuvwxyz:", "up", "▁\n", *"0123456789-,;")
 IDS = {word: i for i, word in enumerate(WORDS)}
 
 

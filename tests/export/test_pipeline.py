@@ -15,12 +15,15 @@ from edge_runtime.backends.ort import Engine
 from edge_runtime.bundle import Bundle, open_bundle
 from edge_runtime.policies.base import Observation
 from edge_runtime.policies.flow import Runner
-from export import pipeline
+from export import layouts, pipeline
 from export.errors import CheckpointError, ExportError
-from export.graphs import ImageGraph
-from export.onnx_file import Written, check_onnx, write_onnx
+from export.image import ImageGraph
+from export.layouts.options import Options
+from export.models.flow import flow_times
+from export.onnx_file import Signature, Written, check_onnx, write_onnx
 from export.pipeline import export_checkpoint
-from export.verify import Example, in_torch
+from export.verify import Example
+from export.weights import Weights
 from tests.export import tiny
 
 
@@ -31,11 +34,14 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bundle(checkpoint: Path) -> Bundle:
-    stages: list[tuple[str, int, int]] = []
+    told: list[tuple[str, float]] = []
     out = checkpoint.parent / "bundle"
-    assert export_checkpoint(checkpoint, out, progress=lambda *stage: stages.append(stage)) == out
-    assert [s[1] for s in stages] == list(range(7))
-    assert {s[2] for s in stages} == {7}
+    assert export_checkpoint(checkpoint, out, progress=lambda *now: told.append(now)) == out
+    stages = list(dict.fromkeys(stage for stage, _ in told))
+    assert stages == ["checkpoint", "constants", "image", "prefix", "step", "verification", "seal", "done"]
+    parts = [part for _, part in told]
+    assert parts == sorted(parts)
+    assert (parts[0], parts[-1]) == (0.0, 1.0)
     return open_bundle(out)
 
 
@@ -51,20 +57,23 @@ def test_the_manifest_says_what_the_checkpoint_says(bundle: Bundle) -> None:
     assert (spec.state.padded, spec.action.padded) == (8, 9)
     assert spec.action.names == ("dx", "dy", "grip")
     assert spec.action.units == ("rad", "rad", "rad")
-    assert (spec.horizon, spec.dt_s, spec.flow.steps) == (5, 1 / 20, 4)
+    assert (spec.horizon, spec.dt_s) == (5, 1 / 20)
+    assert spec.head == tiny.spec().head
     assert spec.state_normalisation.a == (0.5, -1.0, 2.0)
     assert spec.state_normalisation.eps_in == 1e-8
     assert spec.action_normalisation.eps_out == 0.0
     assert manifest.source.rate == "checkpoint"
     assert (spec.prompt.bos_id, spec.prompt.pad_id, spec.prompt.max_tokens) == (2, 0, 12)
-    assert set(manifest.precision.values()) == {"float32"}
-    assert manifest.parameters["prefix"] > manifest.parameters["step"] > 1000
+    assert {cost.precision for cost in manifest.costs.values()} == {"float32"}
+    assert manifest.costs["prefix"].parameters > manifest.costs["step"].parameters > 1000
+    assert manifest.costs["step"].flops > 2 * manifest.costs["step"].parameters
 
 
 def test_the_accuracy_report_is_in_the_bundle(bundle: Bundle) -> None:
     report = json.loads((bundle.path / "accuracy.json").read_text())
     assert report["verdict"] == report["end_to_end"]["verdict"] == "pass"
-    assert set(report["components"]) == {"pixels", "keys", "values", "velocity", "actions_normalised"}
+    outputs = {"image.pixels", "prefix.keys", "prefix.values", "prefix.prefix_mask", "step.velocity"}
+    assert set(report["components"]) == outputs
     assert report["end_to_end"]["unit"] == "rad"
     assert report["end_to_end"]["cosine"] > 0.9999999
     assert report["end_to_end"]["max_error"] < 1e-5
@@ -72,12 +81,32 @@ def test_the_accuracy_report_is_in_the_bundle(bundle: Bundle) -> None:
 
 @pytest.mark.parametrize("cameras", [("base", "wrist"), ("base",), ("wrist",), ()])
 def test_the_robot_computes_what_pytorch_computes(runner: Runner, checkpoint: Path, cameras: tuple[str, ...]) -> None:
-    source, given = tiny.checkpoint(checkpoint.parent), observation(runner, cameras)
-    image = ImageGraph(source.cameras, source.config.vision.image)
-    wanted = in_torch(tiny.model(), image, source, given)
+    given = observation(runner, cameras)
     found = np.empty((5, 3), np.float32)
     runner.infer(given.observation, found, given.noise)
-    np.testing.assert_allclose(found, wanted.actions, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found, in_torch(checkpoint, given), rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def in_torch(checkpoint: Path, given: Example) -> np.ndarray[Any, Any]:
+    """The same inference written out: frames, prefix, Euler steps and both normalisations, in PyTorch alone."""
+    source, model, seen = layouts.read(checkpoint, Options()), tiny.model(), given.observation
+    spec = source.spec
+    shown = [c.name in seen.frames for c in spec.cameras]
+    frames = {c.name: np.zeros((c.height, c.width, 3), np.uint8) for c in spec.cameras} | dict(seen.frames)
+    image = ImageGraph({c.name: (c.height, c.width) for c in spec.cameras}, source.image)
+    pixels = image(*(torch.from_numpy(frame) for frame in frames.values()))
+    text = [torch.from_numpy(x)[None] for x in (seen.prompt.tokens, seen.prompt.mask)]
+    cache = model.prefix(pixels, *text, torch.tensor([shown]))
+    mean, std = (torch.tensor(x) for x in (spec.state_normalisation.a, spec.state_normalisation.b))
+    state = torch.zeros(1, spec.state.padded)
+    state[0, :3] = (torch.from_numpy(seen.state) - mean) / (std + 1e-8)
+    x = torch.from_numpy(given.noise)[None]
+    for t in flow_times(4, "fraction"):
+        x = x - model.velocity(*cache, x, model.cond(t[None]), state) / 4
+    mean, std = (torch.tensor(x) for x in (spec.action_normalisation.a, spec.action_normalisation.b))
+    actions: np.ndarray[Any, Any] = (x[0, :, :3] * std + mean).numpy()
+    return actions
 
 
 def test_a_missing_camera_and_another_instruction_change_the_actions(runner: Runner) -> None:
@@ -110,17 +139,21 @@ def test_another_camera_and_rate_and_an_older_bundle_in_the_way(checkpoint: Path
     out.mkdir()
     (out / "manifest.json").write_text("an older bundle")
     (out / "engines").mkdir()
-    export_checkpoint(checkpoint, out, cameras={"base": (48, 64)}, fps=50.0)
+    export_checkpoint(checkpoint, out, Options(cameras={"base": (48, 64)}, fps=50.0, steps=2, max_tokens=16))
     made = open_bundle(out)
     assert [(c.name, c.height, c.width) for c in made.spec.cameras] == [("base", 48, 64), ("wrist", 33, 21)]
     assert (made.spec.dt_s, made.manifest.source.rate) == (1 / 50, "given")
+    assert (made.spec.head.steps, made.spec.prompt.max_tokens) == (2, 16)  # type: ignore[union-attr]
     assert Runner(made, Engine()).frames["base"].shape == (48, 64, 3)
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
 
-def test_a_rate_that_nobody_said_is_assumed(tmp_path: Path) -> None:
-    spec, rate = pipeline._spec(tiny.checkpoint(tmp_path, fps=None), None)
-    assert (spec.dt_s, rate) == (1 / 30, "assumed")
+def test_a_rate_that_nobody_said_is_assumed(checkpoint: Path, tmp_path: Path) -> None:
+    dims = json.loads((checkpoint / "dims.json").read_text())
+    del dims["fps"]
+    (tmp_path / "dims.json").write_text(json.dumps(dims))
+    source = layouts.read(checkpoint, Options(dims=tmp_path / "dims.json"))
+    assert (source.spec.dt_s, source.rate) == (1 / 30, "assumed")
 
 
 class Wrong(torch.nn.Module):
@@ -133,6 +166,9 @@ class Wrong(torch.nn.Module):
     def forward(self, *inputs: torch.Tensor) -> Any:
         outputs = self.module(*inputs)
         return self.change(outputs) if isinstance(outputs, torch.Tensor) else (self.change(outputs[0]), *outputs[1:])
+
+    def weights(self, weights: Weights) -> Weights:
+        return {f"module.{name}": read for name, read in weights.items()}
 
 
 @pytest.mark.parametrize(
@@ -153,9 +189,10 @@ def test_a_graph_that_computes_something_else_is_never_handed_over(
     change: Any,
     words: str,
 ) -> None:
-    def write(module: torch.nn.Module, signature: Any, path: Path) -> Written:
+    def write(module: torch.nn.Module, signature: Signature, path: Path, weights: Weights) -> Written:
         if path.stem == component:
-            return write_onnx(Wrong(module, change), signature, path)
+            wrong = Wrong(module, change)
+            return write_onnx(wrong, signature, path, wrong.weights(weights))
         shutil.copyfile(bundle.graph(path.stem), path)
         return check_onnx(path)
 
@@ -178,12 +215,13 @@ def test_something_else_in_the_way_is_left_alone(checkpoint: Path, tmp_path: Pat
         ({"cameras": {"bose": (4, 4)}}, "camera bose: the checkpoint has base, wrist"),
         ({"cameras": {"base": (0, 4)}}, "camera base: 4×0 is not"),
         ({"fps": 0.0}, r"fps: 0\.0 is not a rate"),
+        ({"fps": float("nan")}, r"fps: nan is not a rate"),
         ({"tokenizer": Path("/nowhere/tokenizer.json")}, "tokenizer.json: no such file"),
         ({"dims": Path("/nowhere/dims.json")}, "dims.json: cannot be read"),
     ],
 )
 def test_impossible_wishes(checkpoint: Path, tmp_path: Path, options: dict[str, Any], words: str) -> None:
     with pytest.raises((ExportError, CheckpointError), match=words) as caught:
-        export_checkpoint(checkpoint, tmp_path / "bundle", **options)
+        export_checkpoint(checkpoint, tmp_path / "bundle", Options(**options))
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []

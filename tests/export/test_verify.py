@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -42,11 +43,19 @@ def test_figures() -> None:
     assert measure([(REFERENCE, REFERENCE)], 1e-4).cosine == pytest.approx(1.0)
 
 
-def test_examples_follow_their_seed_and_one_lacks_a_camera(tmp_path: object) -> None:
-    source = tiny.checkpoint(tmp_path)  # type: ignore[arg-type]
-    first, again, second = example(source, 0), example(source, 0), example(source, 1)
+def test_examples_follow_their_seed_and_one_lacks_a_camera() -> None:
+    spec = tiny.spec()
+    first, again, second = example(spec, 30, 0), example(spec, 30, 0), example(spec, 30, 1)
     assert np.array_equal(first.noise, again.noise)
     assert not np.array_equal(first.noise, second.noise)
     assert list(first.observation.frames) == ["base", "wrist"]
     assert list(second.observation.frames) == ["base"]
     assert first.observation.prompt.mask[0]
+    assert first.observation.prompt.tokens.max() < 30
+
+
+def test_a_camera_that_the_model_cannot_do_without_is_there_in_every_example() -> None:
+    spec = tiny.spec()
+    needed = tuple(msgspec.structs.replace(camera, missing="refuse") for camera in spec.cameras)
+    second = example(msgspec.structs.replace(spec, cameras=needed), 30, 1)
+    assert list(second.observation.frames) == ["base", "wrist"]

@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 
-from export.checkpoint import Checkpoint, Vector
+from edge_runtime.bundle_spec import CameraSpec, FlowSpec, Normalisation, PolicySpec, PromptSpec, VectorSpec
 from export.lerobot_save import save_lerobot
-from export.models.blocks import GemmaConfig, SiglipConfig
+from export.models.decoder import DecoderConfig
 from export.models.pi0 import Pi0, Pi0Config
+from export.models.vit import VitConfig
 
 MARKS = ("<pad>", "<eos>", "<bos>", "<unk>")
 LETTERS = ("▁", "\n", "\t", *"abcdefghijklmnopqrstuvwxyz")
@@ -18,9 +19,9 @@ MERGES = (("r", "e"), ("re", "d"), ("p", "i"), ("pi", "c"), ("u", "p"))
 VOCAB = len(MARKS) + len(LETTERS) + len(MERGES)
 
 CONFIG = Pi0Config(
-    vision=SiglipConfig(hidden=24, layers=2, heads=2, mlp=32, patch=6, image=18),
-    language=GemmaConfig(width=16, depth=2, mlp_dim=24, num_heads=4, num_kv_heads=2, head_dim=8),
-    expert=GemmaConfig(width=12, depth=2, mlp_dim=20, num_heads=4, num_kv_heads=2, head_dim=8),
+    vision=VitConfig(hidden=24, layers=2, heads=2, mlp=32, patch=6, image=18),
+    language=DecoderConfig(width=16, depth=2, mlp_dim=24, num_heads=4, num_kv_heads=2, head_dim=8),
+    expert=DecoderConfig(width=12, depth=2, mlp_dim=20, num_heads=4, num_kv_heads=2, head_dim=8),
     vocab=VOCAB + 5,
     horizon=5,
     state_padded=8,
@@ -51,20 +52,23 @@ def model(config: Pi0Config = CONFIG, seed: int = 0) -> Pi0:
     return made.eval()
 
 
-def checkpoint(folder: Path, config: Pi0Config = CONFIG, fps: float | None = 20.0) -> Checkpoint:
+def spec(fps: float = 20.0) -> PolicySpec:
     """What stands beside the weights: two cameras, neither of them square, and three dimensions of state and action."""
-    return Checkpoint(
-        config=config,
-        cameras={"base": (20, 30), "wrist": (33, 21)},
-        state=Vector(("x", "y", "grip"), (0.5, -1.0, 2.0), (2.0, 0.25, 1.0), "rad", 1e-8),
-        action=Vector(("dx", "dy", "grip"), (0.125, 0.25, -0.375), (1.5, 0.5, 3.0), "rad", 1e-8),
-        max_tokens=12,
-        steps=4,
-        tokenizer=tokenizer(folder / "tokenizer.json"),
-        fps=fps,
+    rad = ("rad", "rad", "rad")
+    return PolicySpec(
+        cameras=(CameraSpec("base", 20, 30), CameraSpec("wrist", 33, 21)),
+        state=VectorSpec(("state.0", "state.1", "state.2"), rad, CONFIG.state_padded),
+        action=VectorSpec(("dx", "dy", "grip"), rad, CONFIG.action_padded),
+        horizon=CONFIG.horizon,
+        dt_s=1.0 / fps,
+        control_mode="absolute",
+        head=FlowSpec(4, 1.0, 0.0, ("keys", "values", "prefix_mask")),
+        prompt=PromptSpec("{instruction}\n", 12, 2, 0, clean=("strip",)),
+        state_normalisation=Normalisation("mean_std", (0.5, -1.0, 2.0), (2.0, 0.25, 1.0), eps_in=1e-8),
+        action_normalisation=Normalisation("mean_std", (0.125, 0.25, -0.375), (1.5, 0.5, 3.0), eps_in=1e-8),
     )
 
 
-def saved(folder: Path, **changes: object) -> Path:
-    """Write the checkpoint directory `folder`/checkpoint."""
-    return save_lerobot(model(), checkpoint(folder, **changes), folder / "checkpoint")  # type: ignore[arg-type]
+def saved(folder: Path, dtype: torch.dtype = torch.float32) -> Path:
+    """Write the checkpoint directory `folder`/checkpoint, and its tokenizer beside it too."""
+    return save_lerobot(model(), spec(), tokenizer(folder / "tokenizer.json"), folder / "checkpoint", dtype)

@@ -13,18 +13,20 @@ from benchmarks.demo.policies import InBundle, InTorch
 from benchmarks.demo.rollout import begin, run
 from drivers.sim.arm import JOINTS
 from drivers.sim.world import World
-from export.layouts import detect
+from export import layouts
+from export.layouts.options import Options
 from export.pipeline import export_checkpoint
 
 SEEDS = range(40_000_000, 40_000_010)
 
 
 def test_it_says_what_it_is_for_and_is_small() -> None:
-    checkpoint = detect(CHECKPOINT).read(CHECKPOINT, None, None)
-    assert checkpoint.cameras == {"base": (480, 640), "wrist": (480, 640)}
-    assert checkpoint.action.names == JOINTS
-    assert checkpoint.action.units == "rad"
-    assert checkpoint.fps == 10.0
+    checkpoint = layouts.read(CHECKPOINT, Options())
+    spec = checkpoint.spec
+    assert [(c.name, c.height, c.width) for c in spec.cameras] == [("base", 480, 640), ("wrist", 480, 640)]
+    assert spec.action.names == JOINTS
+    assert set(spec.action.units) == {"rad"}
+    assert (checkpoint.rate, spec.dt_s) == ("checkpoint", pytest.approx(0.1))
     assert sum(f.stat().st_size for f in CHECKPOINT.rglob("*")) <= 8 * 2**20
 
 

@@ -11,7 +11,7 @@ import torch
 from benchmarks.demo import data, see
 from benchmarks.demo.scenes import sample
 from drivers.sim.render import NAMES, render
-from export.graphs import ImageGraph
+from export.image import ImageGraph, Preprocess
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,8 @@ def test_training_pixels_are_the_exports_pixels() -> None:
     scene, _ = sample(1)
     frame = np.zeros((480, 640, 3), np.uint8)
     render(scene, "base", frame)
-    (exported,) = ImageGraph({"base": (480, 640)}, data.IMAGE)(torch.from_numpy(frame))
+    preprocess = Preprocess(data.IMAGE, "torch-bilinear", "centre")
+    exported = ImageGraph({"base": (480, 640)}, preprocess)(torch.from_numpy(frame))
     trained = see.pixels_of(torch.from_numpy(data.small(frame))[None, None])
     assert trained.shape == (1, 1, 3, data.IMAGE, data.IMAGE)
     assert float((trained[0] - exported).abs().max()) <= 1.01 / 127.5  # one grey level

@@ -84,7 +84,7 @@ def test_flow_loss_is_small_where_the_velocity_is_right() -> None:
         def cond(self, times: torch.Tensor) -> torch.Tensor:
             return times[:, None]
 
-        def velocity(self, _k: object, _v: object, _m: object, _s: object, x: torch.Tensor, t: torch.Tensor):
+        def velocity(self, _k: object, _v: object, _m: object, x: torch.Tensor, t: torch.Tensor, _s: object):
             return (x[..., : act.JOINTS] - actions) / t[:, None]  # x_t - actions = t·(noise - actions)
 
     none = torch.zeros(1)

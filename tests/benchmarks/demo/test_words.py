@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.demo import words
-from edge_runtime.bundle import PromptSpec
+from edge_runtime.bundle_spec import PromptSpec
 from edge_runtime.tokenizer import PromptTokenizer
 
 TOKENIZER = words.build()
@@ -34,6 +34,6 @@ def test_colours_differ_and_the_rest_does_not() -> None:
 
 def test_the_runtime_reads_them_as_training_did(tmp_path: Path) -> None:
     TOKENIZER.save(str(tmp_path / "tokenizer.json"))
-    spec = PromptSpec("{instruction}\n", words.MAX_TOKENS, 2, 0)
-    prompt = PromptTokenizer(tmp_path / "tokenizer.json", spec).encode(" pick up the_red cup ")
+    spec = PromptSpec("{instruction}\n", words.MAX_TOKENS, 2, 0, clean=("strip",))  # as a lerobot pi0 is exported
+    prompt = PromptTokenizer(tmp_path / "tokenizer.json", spec).encode(" pick up the red cup ")
     assert prompt.tokens[prompt.mask].tolist() == words.encode(TOKENIZER, "pick up the red cup")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from export.models.blocks import GEMMA, SIGLIP, GemmaConfig, SiglipConfig
-from export.models.pi0 import Pi0, Pi0Config, time_embedding
+from export.models.decoder import GEMMA, DecoderConfig
+from export.models.pi0 import Pi0, Pi0Config
+from export.models.vit import SIGLIP, VitConfig
 from tests.export.tiny import CONFIG, model
 
 C, T = 2, 5
@@ -26,10 +27,10 @@ def inputs(batch: int = 2, seed: int = 1) -> dict[str, torch.Tensor]:
 def velocity(pi0: Pi0, given: dict[str, torch.Tensor]) -> torch.Tensor:
     g = torch.Generator().manual_seed(7)
     batch = len(given["tokens"])
-    _, keys, values, mask = pi0.prefix(**given)
+    keys, values, mask = pi0.prefix(**given)
     state = torch.randn(2, CONFIG.state_padded, generator=g)[:batch]
     x = torch.randn(2, CONFIG.horizon, CONFIG.action_padded, generator=g)[:batch]
-    return pi0.velocity(keys, values, mask, state, x, pi0.cond(torch.full((batch,), 0.3)))
+    return pi0.velocity(keys, values, mask, x, pi0.cond(torch.full((batch,), 0.3)), state)
 
 
 @torch.no_grad()
@@ -83,15 +84,6 @@ def test_every_parameter_that_counts_gets_a_gradient() -> None:
     assert idle == unread
 
 
-def test_time_is_embedded_in_float64() -> None:
-    t = torch.tensor([1.0, 0.9, 0.1])
-    got = time_embedding(t, 16, 4e-3, 4.0)
-    periods = [4e-3 * 1000 ** (i / 7) for i in range(8)]
-    angles = torch.tensor([[2 * torch.pi * float(x) / p for p in periods] for x in t], dtype=torch.float64)
-    assert got.dtype == torch.float32
-    torch.testing.assert_close(got, torch.cat([angles.sin(), angles.cos()], 1).float(), rtol=0, atol=1e-7)
-
-
 def test_published_sizes_make_the_published_number_of_parameters() -> None:
     """3.238 B: the vision tower 412 M, the language model 2509 M with its table, the expert 311 M (openpi)."""
     with torch.device("meta"):
@@ -107,9 +99,9 @@ def test_published_sizes_make_the_published_number_of_parameters() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"language": GemmaConfig(16, 3, 24, 4, 2, 8)}, "depth differs"),
-        ({"expert": GemmaConfig(12, 2, 20, 4, 2, 10)}, "head_dim differs"),
-        ({"expert": GemmaConfig(13, 2, 20, 4, 2, 8)}, "width is 13"),
+        ({"language": DecoderConfig(16, 3, 24, 4, 2, 8)}, "depth differs"),
+        ({"expert": DecoderConfig(12, 2, 20, 4, 2, 10)}, "head_dim differs"),
+        ({"expert": DecoderConfig(13, 2, 20, 4, 2, 8)}, "width is 13"),
         ({"horizon": 0}, "horizon is 0"),
     ],
 )
@@ -120,6 +112,6 @@ def test_impossible_sizes_are_named(change: dict[str, object], words: str) -> No
 
 def test_impossible_parts_are_named() -> None:
     with pytest.raises(ValueError, match="must divide into 3"):
-        GemmaConfig(16, 2, 24, 4, 3, 8)
+        DecoderConfig(16, 2, 24, 4, 3, 8)
     with pytest.raises(ValueError, match="a patch must fit"):
-        SiglipConfig(24, 2, 2, 32, 20, 18)
+        VitConfig(24, 2, 2, 32, 20, 18)

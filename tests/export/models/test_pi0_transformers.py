@@ -108,9 +108,9 @@ def test_a_chunk_is_the_same(cameras: int) -> None:
         num_steps=4,
     )
 
-    _, keys, values, mask = pi0.prefix(pixels, camera_mask, tokens, token_mask)
+    keys, values, mask = pi0.prefix(pixels, tokens, token_mask, camera_mask)
     x = noise
     for t in (1.0, 0.75, 0.5, 0.25):
-        x = x - pi0.velocity(keys, values, mask, state, x, pi0.cond(torch.tensor([t]))) / 4
+        x = x - pi0.velocity(keys, values, mask, x, pi0.cond(torch.tensor([t])), state) / 4
     assert (wanted - noise).abs().max() > 0.1
     torch.testing.assert_close(x, wanted, rtol=0, atol=2e-5)

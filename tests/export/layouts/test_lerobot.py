@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from edge_runtime.bundle_spec import Normalisation
+from export import layouts
+from export.checkpoint import Checkpoint
 from export.errors import CheckpointError, ExportError
-from export.layouts import detect
-from export.lerobot import load_lerobot, read_lerobot
+from export.layouts.options import Options
 from export.lerobot_save import save_lerobot
-from export.models.blocks import GEMMA, SIGLIP
+from export.loading import load_model
+from export.models.decoder import GEMMA
+from export.models.vit import SIGLIP
 from tests.export import tiny
+from tests.export.edits import edit_json, edit_tensors
 
 HEAD = "model.paligemma_with_expert.paligemma.lm_head.weight"
 TABLE = "model.paligemma_with_expert.paligemma.model.language_model.embed_tokens.weight"
@@ -35,71 +39,62 @@ def checkpoint(pristine: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(pristine, tmp_path / "checkpoint"))
 
 
-def read(checkpoint: Path) -> None:
-    """Everything of a checkpoint that the export reads."""
-    layout = detect(checkpoint)
-    layout.load(checkpoint, layout.read(checkpoint, None, None).config)
+def read(checkpoint: Path, **options: Any) -> Checkpoint:
+    """Everything of a checkpoint but its weights."""
+    return layouts.read(checkpoint, Options(**options))
+
+
+def weights_of(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """The model's weights by our own names."""
+    return load_model(read(checkpoint)).state_dict()
 
 
 def test_what_was_written_is_read(pristine: Path) -> None:
-    wrote = tiny.checkpoint(pristine.parent)
-    got = read_lerobot(pristine)
-    unnamed = tuple(f"state.{i}" for i in range(3))  # the layout does not keep the state's names
-    assert got == replace(wrote, tokenizer=pristine / "tokenizer.json", state=replace(wrote.state, names=unnamed))
-    loaded = load_lerobot(pristine, got.config).state_dict()
+    got = read(pristine)
+    assert (got.family, got.layout, got.rate, got.time) == ("pi0", "lerobot", "checkpoint", "fraction")
+    assert (got.config, got.spec, got.tokenizer) == (tiny.CONFIG, tiny.spec(), pristine / "tokenizer.json")
+    loaded = weights_of(pristine)
     for name, tensor in tiny.model().state_dict().items():
         assert torch.equal(loaded[name], tensor), name
 
 
 def test_bfloat16_weights_are_read_as_float32(tmp_path: Path) -> None:
-    out = save_lerobot(tiny.model(), tiny.checkpoint(tmp_path), tmp_path / "half", torch.bfloat16)
+    out = tiny.saved(tmp_path, torch.bfloat16)
     stored = load_file(out / "model.safetensors")
     assert {t.dtype for t in stored.values()} == {torch.bfloat16}
-    loaded = load_lerobot(out, tiny.CONFIG)
-    assert torch.equal(loaded.language.embed_tokens.weight, stored[TABLE].float())
+    assert torch.equal(weights_of(out)["language.embed_tokens.weight"], stored[TABLE].float())
 
 
 def test_a_vector_may_go_without_statistics(tmp_path: Path) -> None:
-    source = tiny.checkpoint(tmp_path)
-    bare = replace(source, action=replace(source.action, mean=(), std=(), eps=0.0))
-    got = read_lerobot(save_lerobot(tiny.model(), bare, tmp_path / "bare"))
-    assert got.action == bare.action
-    assert got.state.mean == source.state.mean
+    bare = msgspec.structs.replace(tiny.spec(), action_normalisation=Normalisation("none"))
+    out = save_lerobot(tiny.model(), bare, tiny.tokenizer(tmp_path / "tokenizer.json"), tmp_path / "bare")
+    assert read(out).spec == bare
 
 
 def test_the_token_table_is_embed_tokens_and_lm_head_only_where_that_is_absent(checkpoint: Path) -> None:
     edit_weights(checkpoint, lambda w: w.update({HEAD: w[HEAD] + 1}))
     table = tiny.model().language.embed_tokens.weight
-    assert torch.equal(load_lerobot(checkpoint, tiny.CONFIG).language.embed_tokens.weight, table)
+    assert torch.equal(weights_of(checkpoint)["language.embed_tokens.weight"], table)
     edit_weights(checkpoint, lambda w: w.pop(TABLE))
-    assert torch.equal(load_lerobot(checkpoint, tiny.CONFIG).language.embed_tokens.weight, table + 1)
+    assert torch.equal(weights_of(checkpoint)["language.embed_tokens.weight"], table + 1)
 
 
 def test_empty_cameras_are_left_out(checkpoint: Path) -> None:
     empty = {"observation.images.empty_camera_0": {"type": "VISUAL", "shape": [3, 18, 18]}}
     edit_json(checkpoint / "config.json", lambda c: c["input_features"].update(empty))
-    assert list(read_lerobot(checkpoint).cameras) == ["base", "wrist"]
+    assert [camera.name for camera in read(checkpoint).spec.cameras] == ["base", "wrist"]
 
 
 def test_published_variants_need_no_dims(checkpoint: Path) -> None:
     (checkpoint / "dims.json").unlink()
     edit_json(checkpoint / "config.json", lambda c: c.update(image_resolution=[224, 224]))
-    config = read_lerobot(checkpoint).config
+    config = read(checkpoint).config
     assert (config.vision, config.language) == (SIGLIP["so400m"], GEMMA["gemma_2b"])
     assert (config.expert, config.vocab) == (GEMMA["gemma_300m"], 257152)
 
 
-def edit_json(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
-
-
 def edit_weights(checkpoint: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
-    path = checkpoint / "model.safetensors"
-    weights = load_file(path)
-    change(weights)
-    save_file({k: v.clone() for k, v in weights.items()}, path)
+    edit_tensors(checkpoint / "model.safetensors", change)
 
 
 def config(**fields: Any) -> Callable[[Path], None]:
@@ -142,8 +137,12 @@ def poison(w: dict[str, torch.Tensor]) -> None:
 
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no directory": (shutil.rmtree, r"config\.json: cannot be read"),
-    "no type": (lambda c: edit_json(c / "config.json", lambda j: j.pop("type")), "missing required field `type`"),
+    "no directory": (shutil.rmtree, r"checkpoint: no such directory"),
+    "no config": (lambda c: (c / "config.json").unlink(), r"config\.json: cannot be read"),
+    "no type": (
+        lambda c: edit_json(c / "config.json", lambda j: [j.pop(n) for n in ("type", "paligemma_variant")]),
+        "has none of type, model_type, paligemma_variant",
+    ),
     "unknown type": (config(type="pi7"), r"config\.json: type 'pi7' is unknown; this export knows pi0"),
     "no JSON": (lambda c: (c / "config.json").write_text("{"), r"config\.json: Input data was truncated"),
     "no UTF-8": (lambda c: (c / "config.json").write_bytes(b'{"type": "\xff"}'), r"config\.json: .*decode byte"),
@@ -151,9 +150,9 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         config(chunk_size="many"),
         r"config\.json: Expected `int`, got `str` - at `\$\.chunk_size`",
     ),
-    "no actions": (config(chunk_size=0), r"config\.json: .*horizon is 0"),
-    "no steps": (config(num_inference_steps=0), "num_inference_steps must be above zero"),
-    "relative actions": (config(use_relative_actions=True), "use_relative_actions is true"),
+    "no actions": (config(chunk_size=0), r"config\.json: .*chunk_size must be above zero"),
+    "no steps": (config(num_inference_steps=0), "steps and chunk_size must be above zero"),
+    "several steps seen": (config(n_obs_steps=2), "n_obs_steps is 2"),
     "unknown variant": (
         lambda c: (config(paligemma_variant="gemma_9b")(c), edit_json(c / "dims.json", lambda d: d.pop("vlm"))),
         "paligemma_variant 'gemma_9b' is unknown; known are gemma_2b, gemma_300m",
@@ -178,20 +177,21 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         r"\[9\], expected \[n\] with n from 1 to 8",
     ),
     "names too few": (config(action_feature_names=["dx"]), "1 names for 3 dimensions"),
-    "no preprocessor": (
+    "neither preprocessor nor buffers": (
         lambda c: (c / "policy_preprocessor.json").unlink(),
-        r"policy_preprocessor\.json: cannot be read",
+        r"model\.safetensors: lacks normalize_inputs\.buffer_observation_state\.mean",
     ),
     "no normaliser": (
         lambda c: edit_json(c / "policy_preprocessor.json", lambda j: j["steps"].pop()),
         r"policy_preprocessor\.json: no step normalizer_processor",
     ),
-    "other normalisation": (normaliser("QUANTILES"), r"normalises observation\.state by QUANTILES"),
+    "other normalisation": (normaliser("RANKS"), r"normalises observation\.state by RANKS; known are IDENTITY, MEAN"),
+    "other statistics": (normaliser("QUANTILES"), r"lacks observation\.state\.q01"),
     "statistics elsewhere": (
         lambda c: edit_json(
             c / "policy_preprocessor.json", lambda j: j["steps"][-1].update(state_file="../x.safetensors")
         ),
-        "not a file beside it",
+        "is not a file of statistics beside it",
     ),
     "no statistics": (lambda c: (c / STATE_STATS).unlink(), f"{STATE_STATS}: no such file"),
     "short statistics": (
@@ -233,22 +233,21 @@ def test_broken(checkpoint: Path, case: str) -> None:
     change, words = BROKEN[case]
     change(checkpoint)
     with pytest.raises(CheckpointError, match=words) as caught:
-        read(checkpoint)
+        weights_of(checkpoint)
     assert "\n" not in str(caught.value)
     assert str(checkpoint) in str(caught.value)
 
 
 def test_a_failed_save_leaves_the_old_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
     before = {p.name: p.read_bytes() for p in checkpoint.iterdir()}
-    gone = replace(tiny.checkpoint(tmp_path), tokenizer=tmp_path / "gone.json")
     with pytest.raises(FileNotFoundError):
-        save_lerobot(tiny.model(seed=1), gone, checkpoint)
+        save_lerobot(tiny.model(seed=1), tiny.spec(), tmp_path / "gone.json", checkpoint)
     assert {p.name: p.read_bytes() for p in checkpoint.iterdir()} == before
-    assert {p.name for p in tmp_path.iterdir()} == {"checkpoint", "tokenizer.json"}
+    assert {p.name for p in tmp_path.iterdir()} == {"checkpoint"}
 
 
 def test_a_checkpoint_is_never_written_over_something_else(tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "thesis.txt").touch()
     with pytest.raises(ExportError, match=r"has no config\.json"):
-        save_lerobot(tiny.model(), tiny.checkpoint(tmp_path), tmp_path / "x")
+        save_lerobot(tiny.model(), tiny.spec(), tmp_path / "tokenizer.json", tmp_path / "x")

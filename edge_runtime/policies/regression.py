@@ -1,0 +1,23 @@
+"""Policies that write a whole chunk at once (OpenVLA-OFT): image → model → actions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edge_runtime.backends.base import Backend
+from edge_runtime.bundle import Bundle
+from edge_runtime.policies.graph_policy import GraphPolicy
+
+
+class Runner(GraphPolicy):
+    """One regression policy; the model graph's output `actions` is [1, horizon, dims], normalised."""
+
+    first = "model"
+
+    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+        super().__init__(bundle, backend)
+        self._check({})
+        self._actions = self.output("model", "actions", np.float32, (1, *self.normalised.shape))[0]
+
+    def _decide(self) -> None:
+        np.copyto(self.normalised, self._actions)

@@ -1,0 +1,31 @@
+"""From a bundle's kind of head to the policy that runs it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from edge_runtime.backends.base import Backend
+from edge_runtime.bundle import Bundle
+from edge_runtime.bundle_spec import FlowSpec, TokenSpec
+from edge_runtime.policies import flow, regression, tokens
+from edge_runtime.policies.graph_policy import GraphPolicy
+
+
+def runner(
+    bundle: Bundle,
+    backend: Backend,
+    *,
+    flow_steps: int = 0,
+    seed: int = 0,
+    on_malformed: Literal["", "fault", "pad"] = "",
+) -> GraphPolicy:
+    """Load the bundle's graphs with `backend` and return its policy.
+
+    `flow_steps` and `seed` are for flow heads; `on_malformed` is for token heads ("": what the bundle says).
+    """
+    head = bundle.spec.head
+    if isinstance(head, FlowSpec):
+        return flow.Runner(bundle, backend, flow_steps, seed)
+    if isinstance(head, TokenSpec):
+        return tokens.Runner(bundle, backend, on_malformed or head.on_malformed)
+    return regression.Runner(bundle, backend)

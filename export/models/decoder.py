@@ -1,0 +1,246 @@
+"""Decoder-only language models: Gemma, Llama and SmolLM are rows of data over these layers, and so are action experts.
+
+Parameter names are the published ones (transformers), so a checkpoint loads by prefix alone.
+Shapes: B batch, S sequence, L what stands before it in the cache, W width, K key/value heads, D head_dim.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from export.models.common import Rotary, additive, need_positive, rotary, rotate, split_heads
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Sizes and kind of a decoder; the defaults are Gemma's.
+
+    `norm_offset`: norms scale by weight + offset. `embed_scale`: token embeddings are multiplied by sqrt(width).
+    `adaptive`: norms have no weights of their own, scale, shift and gate come from outside (adaRMS, pi0.5).
+    """
+
+    width: int
+    depth: int
+    mlp_dim: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    activation: Literal["gelu_tanh", "silu"] = "gelu_tanh"
+    norm_offset: float = 1.0
+    norm_eps: float = 1e-6
+    embed_scale: bool = True
+    rope_base: float = 10000.0
+    adaptive: bool = False
+
+    def __post_init__(self) -> None:
+        need_positive(self, ("width", "depth", "mlp_dim", "num_heads", "num_kv_heads", "head_dim", "rope_base"))
+        if self.num_heads % self.num_kv_heads or self.head_dim % 2:
+            raise ValueError(f"{self.num_heads} heads must divide into {self.num_kv_heads}, head_dim must be even")
+
+
+GEMMA = {
+    "gemma_2b": DecoderConfig(width=2048, depth=18, mlp_dim=16384, num_heads=8, num_kv_heads=1, head_dim=256),
+    "gemma_300m": DecoderConfig(width=1024, depth=18, mlp_dim=4096, num_heads=8, num_kv_heads=1, head_dim=256),
+}
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) times weight + offset, computed in float32."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.eps, self.offset = config.norm_eps, config.norm_offset
+        self.weight = nn.Parameter(torch.full((config.width,), 1.0 - config.norm_offset))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (_unit(x, self.eps) * (self.offset + self.weight.float())).to(x.dtype)
+
+
+class AdaptiveNorm(nn.Module):
+    """adaRMS: x / rms(x) · (1 + scale) + shift; scale, shift and gate [B, W] come from `dense` of a condition.
+
+    They depend on flow time alone, so an export computes them once (`modulation`) and `dense` is in no graph.
+    """
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.eps = config.norm_eps
+        self.dense = nn.Linear(config.width, 3 * config.width)
+
+    def modulation(self, cond: Tensor) -> Tensor:
+        """cond [B, W] → [B, 3·W]: scale, shift, gate."""
+        out: Tensor = self.dense(cond)
+        return out
+
+    def forward(self, x: Tensor, modulation: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B, S, W], modulation [B, 3·W] → normed x, and the gate [B, 1, W] of the branch that reads it."""
+        scale, shift, gate = modulation[:, None, :].chunk(3, dim=-1)
+        return (_unit(x, self.eps) * (1.0 + scale) + shift).to(x.dtype), gate
+
+
+def _unit(x: Tensor, eps: float) -> Tensor:
+    y = x.float()
+    return y * torch.rsqrt(y.square().mean(-1, keepdim=True) + eps)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention. The queries of one K/V head are stacked along the sequence, so K/V is never repeated.
+
+    `kv_width` is the width that keys and values are projected from, where it is not the layer's own.
+    """
+
+    def __init__(self, config: DecoderConfig, kv_width: int | None = None) -> None:
+        super().__init__()
+        self.heads, self.kv_heads = config.num_heads, config.num_kv_heads
+        kv = config.num_kv_heads * config.head_dim
+        self.q_proj = nn.Linear(config.width, config.num_heads * config.head_dim, bias=False)
+        self.k_proj = nn.Linear(kv_width or config.width, kv, bias=False)
+        self.v_proj = nn.Linear(kv_width or config.width, kv, bias=False)
+        self.o_proj = nn.Linear(config.num_heads * config.head_dim, config.width, bias=False)
+
+    def keys_values(self, x: Tensor, table: Rotary | None) -> tuple[Tensor, Tensor]:
+        """x [B, S, kv_width] → keys (rotated, unless there is no table) and values [B, K, S, D]."""
+        k, v = (split_heads(proj(x), self.kv_heads) for proj in (self.k_proj, self.v_proj))
+        return (k if table is None else rotate(k, table)), v
+
+    def forward(self, x: Tensor, table: Rotary, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        """Attend from x [B, S, W] to keys and values [B, K, T, D]; `bias` [B, 1 or S, T] is added to the scores."""
+        batch, length, groups = x.shape[0], x.shape[1], self.heads // self.kv_heads
+        q = rotate(split_heads(self.q_proj(x), self.heads), table)  # [B, heads, S, D]
+        q = q.reshape(batch, self.kv_heads, groups * length, -1)
+        if bias.shape[1] > 1:
+            bias = bias.repeat(1, groups, 1)
+        y = F.scaled_dot_product_attention(q, keys, values, attn_mask=bias[:, None].to(q.dtype))
+        y = y.reshape(batch, self.heads, length, -1).transpose(1, 2).flatten(2)
+        out: Tensor = self.o_proj(y)
+        return out
+
+
+class Mlp(nn.Module):
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.gelu = config.activation == "gelu_tanh"
+        self.gate_proj = nn.Linear(config.width, config.mlp_dim, bias=False)
+        self.up_proj = nn.Linear(config.width, config.mlp_dim, bias=False)
+        self.down_proj = nn.Linear(config.mlp_dim, config.width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = self.gate_proj(x)
+        gate = F.gelu(gate, approximate="tanh") if self.gelu else F.silu(gate)
+        out: Tensor = self.down_proj(gate * self.up_proj(x))
+        return out
+
+
+class DecoderLayer(nn.Module):
+    """One layer. `kv_width`: keys and values are not its own but projected from a cache of that width."""
+
+    def __init__(self, config: DecoderConfig, kv_width: int | None = None) -> None:
+        super().__init__()
+        norm = AdaptiveNorm if config.adaptive else RMSNorm
+        self.input_layernorm = norm(config)
+        self.self_attn = Attention(config, kv_width)
+        self.post_attention_layernorm = norm(config)
+        self.mlp = Mlp(config)
+
+    def forward(
+        self,
+        x: Tensor,
+        table: Rotary,
+        bias: Tensor,
+        past: tuple[Tensor, Tensor] | None = None,
+        modulation: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One layer on x [B, S, W], after `past` keys and values [B, K, L, D]. Returns x and its own keys, values.
+
+        `modulation` [2, B, 3·W] is what adaptive norms need.
+        """
+        y, gate = _norm(self.input_layernorm, x, None if modulation is None else modulation[0])
+        own_keys, own_values = self.self_attn.keys_values(y, table)
+        keys, values = own_keys, own_values
+        if past is not None:
+            keys, values = torch.cat([past[0], keys], dim=2), torch.cat([past[1], values], dim=2)
+        x = x + _gated(self.self_attn(y, table, keys, values, bias), gate)
+        y, gate = _norm(self.post_attention_layernorm, x, None if modulation is None else modulation[1])
+        x = x + _gated(self.mlp(y), gate)
+        return x, own_keys, own_values
+
+    def cross(self, x: Tensor, table: Rotary, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        """One layer on x [B, S, W] that sees nothing but keys and values [B, K, L, D] made elsewhere."""
+        x = x + self.self_attn(self.input_layernorm(x), table, keys, values, bias)
+        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
+        return out
+
+
+def _norm(norm: nn.Module, x: Tensor, modulation: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    if modulation is None:
+        return norm(x), None
+    y, gate = norm(x, modulation)
+    return y, gate
+
+
+def _gated(y: Tensor, gate: Tensor | None) -> Tensor:
+    return y if gate is None else y * gate
+
+
+class Decoder(nn.Module):
+    """A decoder without its language head; with `vocab`, it owns the token embedding."""
+
+    def __init__(self, config: DecoderConfig, vocab: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        if vocab:
+            self.embed_tokens = nn.Embedding(vocab, config.width)
+            nn.init.normal_(self.embed_tokens.weight, std=config.width**-0.5)
+        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.depth))
+        self.norm = AdaptiveNorm(config) if config.adaptive else RMSNorm(config)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Tokens [B, T] → embeddings [B, T, W]: table rows, times sqrt(width) where the model has it so."""
+        rows: Tensor = self.embed_tokens(tokens)
+        return rows * math.sqrt(self.config.width) if self.config.embed_scale else rows
+
+    def forward(
+        self,
+        x: Tensor,
+        positions: Tensor,
+        bias: Tensor,
+        past: tuple[Tensor, Tensor] | None = None,
+        modulation: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """x [B, S, W] at `positions` [B, S] → normed hidden [B, S, W], its keys and values [depth, B, K, S, D].
+
+        `past`: keys and values [depth, B, K, L, D] that x sees before its own; `bias` [B, 1 or S, L+S] is additive;
+        `modulation` [2·depth + 1, B, 3·W] is what adaptive norms need, in the order they stand.
+        """
+        table = rotary(positions, self.config.head_dim, self.config.rope_base)
+        keys, values = [], []
+        for i, layer in enumerate(self.layers):
+            own = None if modulation is None else modulation[2 * i : 2 * i + 2]
+            x, k, v = layer(x, table, bias, None if past is None else (past[0][i], past[1][i]), own)
+            keys.append(k)
+            values.append(v)
+        x, _ = _norm(self.norm, x, None if modulation is None else modulation[-1])
+        return x, torch.stack(keys), torch.stack(values)
+
+    def one_more(
+        self, token: Tensor, cache_mask: Tensor, keys: Tensor, values: Tensor, offset: float = 0.0
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One token after a cache. token int64 [B, 1], cache_mask bool [B, L], keys, values [depth, B, K, L, D] →
+        hidden [B, W], the token's own keys and values [depth, B, K, 1, D].
+
+        It sees itself and the cache's valid slots; its position is their number, plus `offset`.
+        """
+        position = cache_mask.to(torch.float32).sum(dim=1, keepdim=True) + offset
+        visible = torch.cat([cache_mask, torch.ones_like(cache_mask[:, :1])], dim=1)
+        hidden, new_keys, new_values = self(self.embed(token), position, additive(visible)[:, None, :], (keys, values))
+        return hidden[:, 0], new_keys, new_values
+
+    def modulation(self, cond: Tensor) -> Tensor:
+        """What the adaptive norms of `forward` need for conditions `cond` [B, W] → [2·depth + 1, B, 3·W]."""
+        return torch.stack([norm.modulation(cond) for norm in self.modules() if isinstance(norm, AdaptiveNorm)])
