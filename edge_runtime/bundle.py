@@ -71,7 +71,9 @@ def open_bundle(path: Path) -> Bundle:
             f"{path / unlisted[0]}: not in the manifest; a bundle holds nothing that was not sealed with it"
         )
     wanted = {f"graphs.{k}": v for k, v in manifest.graphs.items()}
-    wanted |= {"constants": manifest.constants, "tokenizer": manifest.tokenizer, "accuracy": manifest.accuracy}
+    wanted |= {"constants": manifest.constants, "accuracy": manifest.accuracy}
+    if manifest.tokenizer:
+        wanted["tokenizer"] = manifest.tokenizer
     head = manifest.spec.head
     if isinstance(head, TokenSpec) and isinstance(head.scheme, FastScheme):
         wanted["spec.head.scheme.tokenizer"] = head.scheme.tokenizer

@@ -139,7 +139,8 @@ class PromptSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `clean`: what is done to the instruction first, in this order. {state} in the template is the normalised state in
     words: the number of each dimension's bin out of 256 over [-1, 1], with spaces between. With `apart`, what stands
-    behind {instruction} is tokenized for itself. `end_id` is appended to a prompt that does not end in it.
+    behind {instruction} is tokenized for itself. `end_id` is appended to a prompt that does not end in it. `vocab`: how
+    many rows the model's token table has, 0 where that is not known.
     """
 
     template: str
@@ -149,6 +150,7 @@ class PromptSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clean: tuple[Literal["strip", "underscore", "newline", "lower"], ...] = ()
     apart: bool = False
     end_id: int | None = None
+    vocab: int = 0
 
     @property
     def reads_state(self) -> bool:
@@ -202,7 +204,7 @@ class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """manifest.json. `graphs` maps component → file.
+    """manifest.json. `graphs` maps component → file. `tokenizer` is "" in a bundle that takes tokens and no words.
 
     `verdict` is that of `accuracy.json`; `seal` is the sha256 of the manifest with the seal itself as 64 zeros.
     """

@@ -170,6 +170,8 @@ def _state(path: Path, spec: PolicySpec, given: Tensors) -> NDArray[np.float32]:
         names = ", ".join(spec.state.names)
         raise ObservationError(f"{path}: has no state; expected {spec.state.dims} numbers: {names}")
     state = _row(path, "state", given)
+    if state.dtype.kind not in "fiu":
+        raise ObservationError(f"{path}: state is {state.dtype}, expected numbers")
     if state.shape != (spec.state.dims,) or not np.isfinite(state).all():
         raise ObservationError(f"{path}: state has {len(state)} numbers, expected {spec.state.dims} finite ones")
     return state.astype(np.float32)
@@ -184,6 +186,8 @@ def _prompt(path: Path, policy: GraphPolicy, given: Tensors, instruction: str | 
     if not np.issubdtype(ids.dtype, np.integer):
         raise ObservationError(f"{path}: tokens are {ids.dtype}, expected integers")
     mask = _row(path, "token_mask", given) if "token_mask" in given else np.ones(len(ids), np.bool_)
+    if mask.dtype.kind not in "biu":
+        raise ObservationError(f"{path}: token_mask is {mask.dtype}, expected bool")
     return policy.prompt_from_tokens(ids, mask.astype(np.bool_))
 
 
@@ -199,6 +203,8 @@ def _shaped(path: Path, spec: PolicySpec, noise: NDArray[Any] | None) -> NDArray
     if noise is None:
         return None
     wanted = (spec.horizon, spec.action.padded)
+    if noise.dtype.kind not in "fiu":
+        raise ObservationError(f"{path}: noise is {noise.dtype}, expected numbers")
     if noise.shape not in (wanted, (1, *wanted)) or not np.isfinite(noise).all():
         raise ObservationError(f"{path}: noise has shape {list(noise.shape)}, expected {list(wanted)} finite numbers")
     return noise.reshape(wanted).astype(np.float32)

@@ -29,14 +29,8 @@ _LONGEST_BIN = BINS - 1
 class PromptTokenizer:
     """References cut a prompt that is too long, so that the robot does something else than told; this refuses it."""
 
-    def __init__(self, path: Path, spec: PromptSpec, state_dims: int = 0) -> None:
-        try:
-            self._tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises nothing narrower
-            raise BundleError(f"{path}: not a tokenizer this runtime can read ({error})") from error
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self._tokenizer.encode_special_tokens = True  # "<image>" in an instruction is eight letters
+    def __init__(self, path: Path | None, spec: PromptSpec, state_dims: int = 0) -> None:
+        self._tokenizer = None if path is None else _open(path)
         self._spec, self._state_dims = spec, state_dims
 
     def encode(self, instruction: str) -> Prompt:
@@ -54,6 +48,8 @@ class PromptTokenizer:
 
     def from_tokens(self, tokens: NDArray[Any], mask: NDArray[Any]) -> Prompt:
         """A prompt that somebody else tokenized: ids [n] and which of them count, bool [n]."""
+        if self._spec.end_id is not None and len(mask) == len(tokens) + 1:
+            mask = mask[:-1]  # as OpenVLA's reference wants it: of the length that the prompt will have
         if tokens.shape != mask.shape or tokens.ndim != 1:
             raise InstructionError(f"tokens are {list(tokens.shape)} and their mask {list(mask.shape)}, expected [n]")
         ids = [int(token) for token, counts in zip(tokens, mask, strict=True) if counts]
@@ -82,6 +78,9 @@ class PromptTokenizer:
 
     def _prompt(self, instruction: str, ids: list[int]) -> Prompt:
         spec = self._spec
+        beyond = [token for token in ids if token < 0 or 0 < spec.vocab <= token]
+        if beyond:
+            raise InstructionError(f"token {beyond[0]} is not in the model's table of {spec.vocab}")
         if spec.end_id is not None and ids[-1:] != [spec.end_id]:
             ids = [*ids, spec.end_id]
         if len(ids) > spec.max_tokens:
@@ -94,5 +93,18 @@ class PromptTokenizer:
         return Prompt(instruction, tokens, np.arange(spec.max_tokens) < len(ids))
 
     def _ids(self, text: str) -> list[int]:
+        if self._tokenizer is None:
+            raise InstructionError("this bundle has no tokenizer: give tokens, or export it with --tokenizer")
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
+
+
+def _open(path: Path) -> Tokenizer:
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing narrower
+        raise BundleError(f"{path}: not a tokenizer this runtime can read ({error})") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True  # "<image>" in an instruction is eight letters
+    return tokenizer

@@ -18,9 +18,9 @@ class Checkpoint:
 
     `family` is a file of `export/models`, `config` its sizes, `spec` what the runtime will know (a camera whose size
     the layout does not record has height and width 0). Published tensor names stand in `stored` behind `prefix`; what
-    is among `read` was no weight.
-    `rate`: who said what `spec.dt_s` is. `files`: more that the bundle needs, name there → file.
-    `time`: how the reference counts flow time, as 1 - k/n in float64 or by adding -1/n up in float32.
+    is among `read` was no weight. `tokenizer`: None where a bundle takes tokens and no words. `rate`: who said what
+    `spec.dt_s` is. `files`: more that the bundle needs, name there → file. `time`: how the reference counts flow time,
+    as 1 - k/n rounded to float32, or by adding -1/n up in float32.
     """
 
     family: str
@@ -29,7 +29,7 @@ class Checkpoint:
     spec: PolicySpec
     image: Preprocess
     stored: Stored
-    tokenizer: Path
+    tokenizer: Path | None
     prefix: str = ""
     read: frozenset[str] = frozenset()
     rate: Literal["given", "checkpoint", "assumed"] = "assumed"

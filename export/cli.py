@@ -28,8 +28,12 @@ def run(
     `cameras` are "NAME=HEIGHTxWIDTH"; `cameras_like` is an observation whose frames have the right sizes. Raises as
     `export.pipeline.export_checkpoint` does.
     """
-    sizes = {} if cameras_like is None else sizes_like(cameras_like)
-    sizes |= dict(camera_size(text) for text in cameras)
+    said = [camera_size(text) for text in cameras]
+    twice = next((name for i, (name, _) in enumerate(said) if name in dict(said[:i])), None)
+    if twice is not None:
+        raise ExportError(f"--camera {twice}: is given twice")
+    sizes = dict(said) | ({} if cameras_like is None else sizes_like(cameras_like)) | dict(said)
+    unordered = not set(sizes) <= set(dict(said))
     columns = (TextColumn("{task.description:<14}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -37,7 +41,7 @@ def run(
         return export_checkpoint(
             checkpoint,
             out,
-            replace(options, cameras=sizes),
+            replace(options, cameras=sizes, unordered=unordered),
             lambda stage, part: bar.update(task, description=stage, completed=part),
         )
 

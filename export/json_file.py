@@ -12,11 +12,11 @@ from export.errors import CheckpointError
 T = TypeVar("T")
 
 
-def read_json(path: Path, kind: type[T]) -> T:
-    """Decode `path` as `kind`; `CheckpointError` where it is missing, no JSON, or not that."""
+def read_json(path: Path, kind: type[T], needed: str = "a checkpoint directory needs it") -> T:
+    """Decode `path` as `kind`; `CheckpointError` where it is missing (and why it is `needed`), no JSON, or not that."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); a checkpoint directory needs it") from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); {needed}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise CheckpointError(f"{path}: {error}") from error

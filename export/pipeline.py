@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from edge_runtime.bundle import MANIFEST, Bundle, seal
-from edge_runtime.bundle_spec import CameraSpec, Cost, Manifest, PolicySpec, Source, TokenSpec
+from edge_runtime.bundle_spec import CameraSpec, Cost, FlowSpec, Manifest, PolicySpec, Source, TokenSpec, impossible
 from export import layouts, pieces, reference
 from export.checkpoint import Checkpoint
 from export.errors import CheckpointError, ExportError
@@ -29,6 +29,8 @@ from export.verify import Accuracy, verify
 from export.weights import Weights
 
 CONSTANTS, TOKENIZER, ACCURACY = "constants.safetensors", "tokenizer.json", "accuracy.json"
+LARGEST_SIDE = 1 << 14
+"""Pixels of a frame's longer side, in every manifest."""
 MODEL = "model."
 """What stands before a model's parameter names inside its graphs."""
 
@@ -65,6 +67,9 @@ def export_checkpoint(
             counted = steps.counting({MODEL + key: read for key, read in weights.items()}, module)
             written[name] = write_onnx(module, module.signature(), new / f"{name}.onnx", counted)  # type: ignore[operator]
         manifest = _manifest(source, written)
+        problem = impossible(manifest)
+        if problem:
+            raise CheckpointError(f"{checkpoint}: {problem}")
         steps.begin("verification")
         accuracy = _verify(Bundle(new, manifest), source, modules, weights, steps.say)
         steps.begin("seal")
@@ -112,7 +117,8 @@ def _write_constants(kind: Family, model: nn.Module, weights: Weights, source: C
         constants = kind.constants(model, source)
     save_file({name: tensor.contiguous() for name, tensor in constants.items()}, new / CONSTANTS)
     (new / CONSTANTS).chmod(0o644)
-    read_tokenizer(source.tokenizer).save(str(new / TOKENIZER))
+    if source.tokenizer is not None:
+        read_tokenizer(source.tokenizer).save(str(new / TOKENIZER))
     for name, file in source.files.items():
         (new / name).write_bytes(file.read_bytes())
 
@@ -126,7 +132,7 @@ def _verify(
 ) -> Accuracy:
     in_graphs = {MODEL + key: read for key, read in weights.items()}
     given = {name: (module, None if name == "image" else in_graphs) for name, module in modules.items()}
-    vocab = min(read_tokenizer(source.tokenizer).get_vocab_size(), source.config.vocab)
+    vocab = source.config.vocab
     torch_engine, engine = reference.Engine(given), pieces.Engine(os.cpu_count() or 1)
     if not isinstance(source.spec.head, TokenSpec):
         return verify(bundle, vocab, torch_engine, engine, told)
@@ -138,14 +144,28 @@ def _verify(
     return msgspec.structs.replace(accuracy, head=check_head(hidden, table, token_ids))
 
 
+def _refuse_unused(source: Checkpoint, options: Options) -> None:
+    """Raise `ExportError` for the first option that says nothing to a checkpoint of this kind."""
+    family, prismatic = source.family, source.family.startswith("openvla")
+    unused = {
+        "--steps": options.steps is not None and not isinstance(source.spec.head, FlowSpec),
+        "--fast-tokenizer": options.fast_tokenizer is not None and family != "pi0_fast",
+        "--crop": options.crop and not prismatic,
+        "--statistics": options.statistics is not None and not prismatic and source.layout != "openpi",
+    }
+    for name in (name for name, is_unused in unused.items() if is_unused):
+        raise ExportError(f"{name}: says nothing to a {family} in the {source.layout} layout; leave it out")
+
+
 def _for_this_robot(source: Checkpoint, options: Options) -> Checkpoint:
-    """The checkpoint with this robot's frames and rate in its spec."""
+    """The checkpoint with this robot's frames in its spec."""
     spec = source.spec
+    _refuse_unused(source, options)
     known = {camera.name: camera for camera in spec.cameras}
     for name, size in options.cameras.items():
         if name not in known:
             raise ExportError(f"camera {name}: the checkpoint has {', '.join(known)}")
-        if min(size) < 1:
+        if min(size) < 1 or max(size) > LARGEST_SIDE:
             raise ExportError(f"camera {name}: {size[1]}×{size[0]} is not a size of a frame")
     cameras = tuple(_sized(camera, options.cameras.get(camera.name), source) for camera in spec.cameras)
     return replace(source, spec=msgspec.structs.replace(spec, cameras=cameras))
@@ -169,7 +189,7 @@ def _manifest(source: Checkpoint, written: Mapping[str, Written]) -> Manifest:
         graphs={name: f"{name}.onnx" for name in written},
         costs={name: Cost(w.parameters, w.precision, w.bytes, w.flops) for name, w in written.items()},
         constants=CONSTANTS,
-        tokenizer=TOKENIZER,
+        tokenizer=TOKENIZER if source.tokenizer is not None else "",
         accuracy=ACCURACY,
         verdict="pass",
     )

@@ -18,6 +18,7 @@ from export.stored import Stored
 
 Module = TypeVar("Module", bound=nn.Module)
 
+_NAMED = 3
 Weights = Mapping[str, Callable[[], Tensor]]
 """Our parameter name → what reads it now: float32, finite, of the parameter's shape."""
 
@@ -46,8 +47,7 @@ def bind(
     wanted = dict(_tensors(module))
     sources = {name: source(name, stored.names) for name in wanted}
     taken = {place.name for place in sources.values()}
-    _refuse(stored, "lacks", taken - stored.names)
-    _refuse(stored, "has unexpected", {name for name in stored.names - taken if not unused(name)})
+    _refuse(stored, taken - stored.names, {name for name in stored.names - taken if not unused(name)})
     for name, place in sources.items():
         _check_shape(stored, place, tuple(wanted[name].shape))
     return {name: partial(_read, stored, place, wanted[name]) for name, place in sources.items()}
@@ -73,11 +73,16 @@ def _tensors(module: nn.Module, every_name: bool = False) -> Iterator[tuple[str,
     yield from ((name, b) for name, b in module.named_buffers(remove_duplicate=not every_name) if name in kept)
 
 
-def _refuse(stored: Stored, verb: str, found: Collection[str]) -> None:
-    names = sorted(found)
-    if names:
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        raise CheckpointError(f"{stored}: {verb} tensor{'s' * (len(names) > 1)} {', '.join(names[:3])}{more}")
+def _refuse(stored: Stored, missing: Collection[str], unexpected: Collection[str]) -> None:
+    """Raise `CheckpointError` that names what is missing and what is unexpected, the first few of each."""
+    problems = [
+        f"{verb} tensor{'s' * (len(found) > 1)} {', '.join(sorted(found)[:_NAMED])}"
+        + (f" and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
+        for verb, found in (("lacks", missing), ("has unexpected", unexpected))
+        if found
+    ]
+    if problems:
+        raise CheckpointError(f"{stored}: {' and '.join(problems)}")
 
 
 def _check_shape(stored: Stored, place: Source, wanted: tuple[int, ...]) -> None:

@@ -35,7 +35,8 @@ class GraphPolicy(ABC):
     def __init__(self, bundle: Bundle, backend: Backend) -> None:
         self._spec = spec = bundle.spec
         self._bundle, self._backend = bundle, backend
-        self._tokenizer = PromptTokenizer(bundle.path / bundle.manifest.tokenizer, spec.prompt, spec.state.dims)
+        words = bundle.path / bundle.manifest.tokenizer if bundle.manifest.tokenizer else None
+        self._tokenizer = PromptTokenizer(words, spec.prompt, spec.state.dims)
         self.graphs: dict[str, Graph] = {}
         """Every graph with what the last inference left in its buffers."""
         self.watch: Callable[[str, Graph], None] | None = None

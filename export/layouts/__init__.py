@@ -42,7 +42,8 @@ def read(directory: Path, options: Options) -> Checkpoint:
 def _reader(directory: Path) -> Reader:
     path = directory / "config.json"
     if not directory.is_dir():
-        raise CheckpointError(f"{directory}: no such directory; a checkpoint is a directory with a config.json")
+        what = "is no directory" if directory.exists() else "no such directory"
+        raise CheckpointError(f"{directory}: {what}; a checkpoint is a directory with a config.json")
     config = read_json(path, dict[str, Any])
     if "type" in config:
         _known(path, "type", config["type"], lerobot.FAMILIES)
@@ -57,5 +58,5 @@ def _reader(directory: Path) -> Reader:
 
 
 def _known(path: Path, field: str, value: object, known: Mapping[str, object]) -> None:
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise CheckpointError(f"{path}: {field} {value!r} is unknown; this export knows {', '.join(known)}")

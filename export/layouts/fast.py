@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 from tokenizers import Tokenizer
@@ -13,6 +14,7 @@ from export.errors import CheckpointError
 from export.json_file import read_json
 from export.layouts.text import read_tokenizer
 
+NEEDED = "--fast-tokenizer names a directory with it"
 FILE = "fast_tokenizer.json"
 """Its name in the bundle."""
 
@@ -21,7 +23,7 @@ class _Processor(msgspec.Struct):
     """processor_config.json, as far as it shapes decoding."""
 
     min_token: int
-    scale: float
+    scale: Annotated[float, msgspec.Meta(gt=0, le=1e9)]
     vocab_size: int
 
 
@@ -43,7 +45,10 @@ def read_fast(
     """
     if directory is None:
         raise CheckpointError("pi0_fast: no layout brings the FAST tokenizer; give its directory with --fast-tokenizer")
-    processor, file = read_json(directory / "processor_config.json", _Processor), directory / "tokenizer.json"
+    processor, file = (
+        read_json(directory / "processor_config.json", _Processor, NEEDED),
+        directory / "tokenizer.json",
+    )
     size = read_tokenizer(file).get_vocab_size()
     top = vocab - 1 - skip
     if not 0 < size <= top + 1:

@@ -27,7 +27,7 @@ from export.layouts.options import Options
 from export.layouts.prismatic_files import CONFIG, Config, Dims, architecture, open_weights, preprocess, read_dims
 from export.layouts.prismatic_statistics import Statistics, normalisation, read_statistics
 from export.layouts.text import open_tokenizer, tokenizer_file
-from export.layouts.vectors import NO_STATE, NONE, Rate, rate, vector
+from export.layouts.vectors import NO_STATE, NONE, Rate, own_names, rate, vector
 from export.models.openvla import OpenVlaConfig
 from export.models.openvla_oft import OpenVlaOftConfig
 from export.models.prismatic import PrismaticConfig
@@ -142,8 +142,9 @@ def _normalisations(
 def _checkpoint(
     family: str, given: Given, sizes: PrismaticConfig, spec: PolicySpec, stored: Stored, who: Rate
 ) -> Checkpoint:
-    tokenizer = tokenizer_file(given.directory, given.options.tokenizer)
-    open_tokenizer(tokenizer, sizes.vocab)
+    tokenizer = tokenizer_file(given.directory, given.options.tokenizer, optional=True)
+    if tokenizer is not None:
+        open_tokenizer(tokenizer, sizes.vocab)
     image = preprocess(given.directory, sizes, given.options.crop)
     return Checkpoint(family, LAYOUT, sizes, spec, image, stored, tokenizer, rate=who)
 
@@ -158,7 +159,9 @@ def _prompt(given: Given) -> PromptSpec:
                 'that is not Llama\'s needs its "empty_token", the id of a lone "▁", in a file for --dims'
             )
     room = given.options.max_tokens or MAX_TOKENS
-    return PromptSpec(TEMPLATE, room, BOS, config.pad_token_id, clean=("lower",), end_id=end)
+    return PromptSpec(
+        TEMPLATE, room, BOS, config.pad_token_id, clean=("lower",), end_id=end, vocab=config.text_config.vocab_size
+    )
 
 
 def _cameras(given: Given, usual: tuple[str, ...]) -> tuple[CameraSpec, ...]:
@@ -174,7 +177,7 @@ def _cameras(given: Given, usual: tuple[str, ...]) -> tuple[CameraSpec, ...]:
                 f"{given.path}: the model sees {len(known)} cameras, {', '.join(known)}; give --camera for each of "
                 "them, under these names or, in this order, under your own"
             )
-        known = tuple(asked)
+        known = own_names(given.path, given.options)
     if not known:
         raise CheckpointError(f"{given.path}: no file says how many images the model sees; give --camera for each")
     sizes = {**dict(zip(known, images or ((0, 0),) * len(known), strict=True)), **asked}

@@ -50,7 +50,8 @@ def read(directory: Path, options: Options) -> Checkpoint:
     config = read_json(path, Config)
     if config.n_obs_steps != 1:
         raise CheckpointError(f"{path}: n_obs_steps is {config.n_obs_steps}; only policies that see one step are known")
-    if min(config.tokenizer_max_length, config.num_inference_steps, config.num_steps, config.chunk_size) < 1:
+    counts = (config.num_inference_steps, config.num_steps, config.max_decoding_steps)
+    if min(config.tokenizer_max_length, config.chunk_size, *counts) < 1:
         raise CheckpointError(f"{path}: tokenizer_max_length, steps and chunk_size must be above zero")
     if config.n_action_steps is not None and not 1 <= config.n_action_steps <= config.chunk_size:
         raise CheckpointError(
@@ -110,7 +111,7 @@ def _cameras(given: LerobotGiven) -> tuple[CameraSpec, ...]:
     path, config = given.path, given.config
     processor = read_processor(given.directory / PREPROCESSOR)
     step = None if processor is None else processor.step("rename_observations_processor")
-    renamed = {} if step is None else {new: old for old, new in step.config.get("rename_map", {}).items()}
+    renamed = {} if step is None else {new: old for old, new in step.config.rename_map.items()}
     cameras = tuple(
         CameraSpec(renamed.get(name, name).removeprefix(IMAGES), *_height_width(path, name, feature))
         for name, feature in config.input_features.items()

@@ -7,9 +7,9 @@ Release 0.6 writes the statistics beside processor steps; release 0.3 kept them 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import torch
@@ -86,9 +86,25 @@ class Config(msgspec.Struct):
     use_peft: bool | None = None
 
 
+class StepConfig(msgspec.Struct):
+    """The fields of a step's config that shape the computation, of all kinds of step."""
+
+    # normalizer_processor, unnormalizer_processor
+    norm_map: dict[str, str] = {}
+    eps: float = EPS
+    # rename_observations_processor
+    rename_map: dict[str, str] = {}
+    # relative_actions_processor
+    enabled: bool | None = None
+    exclude_joints: tuple[str, ...] | None = None
+    action_names: tuple[str, ...] | None = None
+    # pi05_prepare_state_tokenizer_processor_step
+    include_state_in_prompt: bool = True
+
+
 class Step(msgspec.Struct):
     registry_name: str
-    config: dict[str, Any] = {}
+    config: StepConfig = msgspec.field(default_factory=StepConfig)
     state_file: str | None = None
 
 
@@ -117,14 +133,13 @@ def normalisation(directory: Path, config: Config, stored: Stored, key: str, dim
     step = processor.step(kind)
     if step is None:
         raise CheckpointError(f"{directory / name}: no step {kind}")
-    mode = step.config.get("norm_map", {}).get("STATE" if key == STATE else "ACTION", "IDENTITY")
+    mode = step.config.norm_map.get("STATE" if key == STATE else "ACTION", "IDENTITY")
     if mode == "IDENTITY":
         return NONE
     _known(directory / name, kind, key, mode)
     if step.state_file is None or Path(step.state_file).name != step.state_file:
         raise CheckpointError(f"{directory / name}: {kind}: {step.state_file!r} is not a file of statistics beside it")
-    eps = float(step.config.get("eps", EPS))
-    return _normalisation(open_safetensors(directory / step.state_file), f"{key}.", mode, dims, eps)
+    return _normalisation(open_safetensors(directory / step.state_file), f"{key}.", mode, dims, step.config.eps)
 
 
 def _from_buffers(config: Config, stored: Stored, key: str, dims: int) -> Normalisation:
@@ -181,12 +196,13 @@ def relative(directory: Path, config: Config, names: Sequence[str]) -> tuple[boo
     """
     processor = read_processor(directory / PREPROCESSOR)
     step = None if processor is None else processor.step("relative_actions_processor")
-    told: Mapping[str, Any] = {} if step is None else step.config
-    if not told.get("enabled", config.use_relative_actions):
+    told = StepConfig() if step is None else step.config
+    if not (config.use_relative_actions if told.enabled is None else told.enabled):
         return ()
-    excluded = [str(x).lower() for x in told.get("exclude_joints", config.relative_exclude_joints) or () if x]
-    known = told.get("action_names") or config.action_feature_names
+    joints = config.relative_exclude_joints if told.exclude_joints is None else told.exclude_joints
+    excluded = [joint.lower() for joint in joints if joint]
+    known = told.action_names or config.action_feature_names
     if known is None:
         return (True,) * len(names)
-    flags = tuple(not any(x in str(name).lower() for x in excluded) for name in known[: len(names)])
+    flags = tuple(not any(x in name.lower() for x in excluded) for name in known[: len(names)])
     return flags + (True,) * (len(names) - len(flags))

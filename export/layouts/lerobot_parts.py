@@ -42,7 +42,7 @@ class LerobotGiven(Given):
 
     @property
     def common(self) -> Common:
-        return read_json(self.dims, Common) if self.dims else Common()
+        return read_json(self.dims, Common, "--dims names a file with the model's sizes") if self.dims else Common()
 
     @property
     def max_tokens(self) -> int:

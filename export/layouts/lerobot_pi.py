@@ -45,7 +45,7 @@ def pi0(given: LerobotGiven) -> Parts:
 def _told_state(directory: Path) -> bool:
     processor = read_processor(directory / PREPROCESSOR)
     step = None if processor is None else processor.step("pi05_prepare_state_tokenizer_processor_step")
-    return True if step is None else bool(step.config.get("include_state_in_prompt", True))
+    return step is None or step.config.include_state_in_prompt
 
 
 def pi0_fast(given: LerobotGiven) -> Parts:

@@ -59,7 +59,7 @@ def smolvla(given: LerobotGiven) -> Parts:
     return Parts(
         config=model,
         head=given.flow(config.num_steps, model.read),
-        prompt=PromptSpec("{instruction}\n", given.max_tokens, None, pad, clean=("strip",)),
+        prompt=PromptSpec("{instruction}\n", given.max_tokens, None, pad, clean=("strip",), vocab=vlm.vocab),
         image=Preprocess(side, "torch-bilinear", "top-left"),
         horizon=config.chunk_size,
         files={},

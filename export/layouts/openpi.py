@@ -96,6 +96,10 @@ def read(directory: Path, options: Options) -> Checkpoint:
     config, sizes = read_json(directory / "config.json", Config), paligemma.read_sizes(Given(directory, options).dims)
     given = OpenpiGiven(directory, options, _family(stored), config, sizes)
     statistics = _statistics(directory, options.statistics)
+    if given.family != "pi0_fast" and (sizes.chunk or 0) > config.action_horizon:
+        raise CheckpointError(
+            f"{given.path}: action_horizon is {config.action_horizon}, the dims say a chunk of {sizes.chunk}"
+        )
     model, head, prompt, files = _fast(given) if given.family == "pi0_fast" else _flow(given)
     state = _vector(statistics, "state", sizes.state_dim, given)
     if not given.tells_state and not any(sizes.relative_actions):
@@ -179,8 +183,11 @@ def _fast(given: OpenpiGiven) -> tuple[Any, Head, PromptSpec, dict[str, Path]]:
 def _cameras(given: OpenpiGiven) -> tuple[CameraSpec, ...]:
     """The slots that the robot has frames for. A slot without is masked in pi0 and pi0.5, which changes nothing, so it
     is left out; pi0-FAST was taught to see it black, so it stays."""
-    known = {**(given.sizes.images or {}), **given.options.cameras}
-    slots = tuple(given.sizes.images or SLOTS[given.family])
+    sized = {name: size for name, size in (given.sizes.images or {}).items() if size is not None}
+    known: dict[str, tuple[int, int]] = {**sized, **given.options.cameras}
+    slots: tuple[str, ...] = SLOTS[given.family]
+    if given.sizes.images and not set(given.sizes.images) <= set(slots):
+        slots = tuple(given.sizes.images)
     if given.family != "pi0_fast":
         kept = [name for name in slots if name in known] or list(slots)
         return tuple(CameraSpec(name, *known.get(name, (0, 0))) for name in kept)
@@ -222,8 +229,9 @@ def _normalisation(statistics: dict[str, Statistics], key: str, dims: int, quant
         return NONE
     found = statistics[key]
     a, b = (found.q01, found.q99) if quantiles else (found.mean, found.std)
-    if a is None or b is None or len(a) != len(b):
-        raise CheckpointError(f"norm_stats.json: {key} has no q01 and q99 of one length, which this model needs")
+    if not a or not b or len(a) != len(b):
+        names = "q01 and q99" if quantiles else "mean and std"
+        raise CheckpointError(f"norm_stats.json: {key} has no {names} of one length, which this model needs")
     a, b, more = a[:dims], b[:dims], dims - len(a[:dims])
     return Normalisation(
         "quantiles" if quantiles else "mean_std",

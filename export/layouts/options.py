@@ -10,13 +10,15 @@ from pathlib import Path
 class Options:
     """Every field is optional; what is given replaces what the checkpoint says.
 
-    `cameras`: (height, width) of this robot's frames. `dims`: a file with the model's sizes. `tokenizer`: the text
-    tokenizer (tokenizer.json, or a sentencepiece .model). `fast_tokenizer`: directory of the FAST tokenizer.
-    `statistics`: which robot's statistics, where there are several. `max_tokens`: room for the prompt. `steps`: flow
-    steps. `fps`: rate of the actions. `crop`: frames are resized and cropped as fine-tunes with augmentation want it.
+    `cameras`: (height, width) of this robot's frames, in an order that means nothing where `unordered`. `dims`: a file
+    with the model's sizes. `tokenizer`: the text tokenizer (tokenizer.json, or a sentencepiece .model).
+    `fast_tokenizer`: directory of the FAST tokenizer. `statistics`: which robot's statistics, where there are several.
+    `max_tokens`: room for the prompt. `steps`: flow steps. `fps`: rate of the actions. `crop`: frames are resized and
+    cropped as fine-tunes with augmentation want it.
     """
 
     cameras: dict[str, tuple[int, int]] = field(default_factory=dict)
+    unordered: bool = False
     dims: Path | None = None
     tokenizer: Path | None = None
     fast_tokenizer: Path | None = None

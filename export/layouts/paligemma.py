@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -16,6 +16,8 @@ from export.models.decoder import GEMMA, DecoderConfig
 from export.models.pi0 import Pi0Config
 from export.models.pi0_fast import Pi0FastConfig
 from export.models.vit import SIGLIP, VitConfig
+
+Positive = Annotated[int, msgspec.Meta(gt=0)]
 
 
 class Sizes(msgspec.Struct):
@@ -29,24 +31,24 @@ class Sizes(msgspec.Struct):
     vlm: DecoderConfig | None = None
     expert: DecoderConfig | None = None
     vision: VitConfig | None = None
-    vocab: int = 257152
+    vocab: Positive = 257152
     fps: float | None = None
     units: str = ""
-    chunk: int | None = None
-    steps: int | None = None
-    max_token_len: int | None = None
-    max_decode: int | None = None
-    skip: int = 128
-    state_dim: int | None = None
-    action_dim: int | None = None
-    images: dict[str, tuple[int, int]] | None = None
+    chunk: Positive | None = None
+    steps: Positive | None = None
+    max_token_len: Positive | None = None
+    max_decode: Positive | None = None
+    skip: Annotated[int, msgspec.Meta(ge=0)] = 128
+    state_dim: Positive | None = None
+    action_dim: Positive | None = None
+    images: dict[str, tuple[int, int] | None] | None = None
     relative_actions: tuple[bool, ...] = ()
     discrete_state_input: bool = True
 
 
 def read_sizes(dims: Path | None) -> Sizes:
     """What the dims file says, or what is usual where there is none."""
-    return read_json(dims, Sizes) if dims else Sizes()
+    return read_json(dims, Sizes, "--dims names a file with the model's sizes") if dims else Sizes()
 
 
 def flow_config(path: Path, sizes: Sizes, *, variants: tuple[str, str], adaptive: bool, **more: Any) -> Pi0Config:
@@ -92,7 +94,7 @@ def prompt(
     tokens = open_tokenizer(tokenizer, vocab)
     steps = ("strip", *(("lower",) if lower else ()), *(("underscore", "newline") if clean else ()))
     bos, pad = token_id(tokenizer, tokens, "<bos>", "<s>"), token_id(tokenizer, tokens, "<pad>")
-    return PromptSpec(template, max_tokens, bos, pad, clean=steps, apart=apart)
+    return PromptSpec(template, max_tokens, bos, pad, clean=steps, apart=apart, vocab=vocab)
 
 
 def _variant(path: Path, field: str, name: str) -> DecoderConfig:

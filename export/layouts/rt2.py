@@ -26,7 +26,7 @@ from export.layouts.action_config import ActionConfig, read_actions
 from export.layouts.options import Options
 from export.layouts.paligemma_files import CONFIG, Config, language, open_weights, preprocess, vision
 from export.layouts.text import open_tokenizer, token_id, tokenizer_file
-from export.layouts.vectors import NO_STATE, NONE, numbered, rate
+from export.layouts.vectors import NO_STATE, NONE, numbered, own_names, rate
 from export.models.rt2 import Rt2Config
 
 LAYOUT = "huggingface"
@@ -54,14 +54,14 @@ def read(directory: Path, options: Options) -> Checkpoint:
         raise CheckpointError(f"{path}: with these sizes {error}") from error
     dt_s, who = rate(options.fps, actions.fps, FPS)
     spec = PolicySpec(
-        cameras=_cameras(actions, options),
+        cameras=_cameras(path, actions, options),
         state=NO_STATE,
         action=_vector(actions),
         horizon=actions.horizon,
         dt_s=dt_s,
         control_mode=actions.control_mode,
         head=head,
-        prompt=_prompt(where, actions, options.max_tokens or actions.max_tokens, tokenizer, tokens),
+        prompt=_prompt(where, actions, options.max_tokens or actions.max_tokens, tokenizer, tokens, config.rows),
         state_normalisation=NONE,
         action_normalisation=Normalisation("min_max", actions.low, actions.high),
     )
@@ -101,13 +101,13 @@ def _encode(tokens: Tokenizer, text: str) -> list[int]:
     return ids
 
 
-def _prompt(where: Path, actions: ActionConfig, room: int, path: Path, tokens: Tokenizer) -> PromptSpec:
+def _prompt(where: Path, actions: ActionConfig, room: int, path: Path, tokens: Tokenizer, rows: int) -> PromptSpec:
     """As PaliGemma's processor writes it behind the images: BOS, the text, a newline."""
     template = actions.prompt + END
     if 1 + len(_encode(tokens, template.replace("{instruction}", ""))) >= room:
         raise CheckpointError(f"{where}: max_tokens {room} leaves no room for an instruction in the prompt; raise it")
     bos, pad = token_id(path, tokens, "<bos>"), token_id(path, tokens, "<pad>")
-    return PromptSpec(template, room, bos, pad, clean=("strip",))
+    return PromptSpec(template, room, bos, pad, clean=("strip",), vocab=rows)
 
 
 def _vector(actions: ActionConfig) -> VectorSpec:
@@ -115,7 +115,7 @@ def _vector(actions: ActionConfig) -> VectorSpec:
     return VectorSpec(actions.names or numbered("action", dims), actions.units or ("",) * dims, dims)
 
 
-def _cameras(actions: ActionConfig, options: Options) -> tuple[CameraSpec, ...]:
+def _cameras(path: Path, actions: ActionConfig, options: Options) -> tuple[CameraSpec, ...]:
     """The file's, with this robot's sizes; where the file names none, the robot's, and without those either, one."""
-    known = actions.cameras or options.cameras or {CAMERA: (0, 0)}
+    known = actions.cameras or {name: options.cameras[name] for name in own_names(path, options)} or {CAMERA: (0, 0)}
     return tuple(CameraSpec(name, *options.cameras.get(name, size), missing="refuse") for name, size in known.items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import overload
 
 from tokenizers import Tokenizer
 
@@ -11,10 +12,23 @@ from export.errors import CheckpointError
 from export.sentencepiece import load_tokenizer
 
 
-def tokenizer_file(directory: Path, given: Path | None) -> Path:
-    """The tokenizer's file: the given one, or the directory's own; `CheckpointError` where there is none."""
+@overload
+def tokenizer_file(directory: Path, given: Path | None) -> Path: ...
+@overload
+def tokenizer_file(directory: Path, given: Path | None, *, optional: bool) -> Path | None: ...
+
+
+def tokenizer_file(directory: Path, given: Path | None, *, optional: bool = False) -> Path | None:
+    """The tokenizer's file: the given one, or the directory's own; `CheckpointError` where there is none.
+
+    Where it is `optional`, a directory without one has None: the bundle takes tokens and no words.
+    """
     path = given or directory / "tokenizer.json"
+    if path.is_dir():
+        path = path / "tokenizer.json"
     if not path.is_file():
+        if optional and given is None:
+            return None
         raise CheckpointError(f"{path}: no such file; this layout brings no tokenizer, give one with --tokenizer")
     return path
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from edge_runtime.bundle_spec import Normalisation, VectorSpec
 from export.errors import CheckpointError
+from export.layouts.options import Options
 
 ASSUMED_FPS = 30.0
 """Rate of the actions where neither the checkpoint nor the person says it."""
@@ -30,6 +32,17 @@ def vector(names: Sequence[str], padded: int, units: str = "") -> VectorSpec:
 def numbered(kind: str, dims: int) -> tuple[str, ...]:
     """Names for dimensions that nobody named: state.0, state.1, …"""
     return tuple(f"{kind}.{i}" for i in range(dims))
+
+
+def own_names(path: Path, options: Options) -> tuple[str, ...]:
+    """A robot's own names for the cameras of a model that only counts them, in the order in which it sees them."""
+    names = tuple(options.cameras)
+    if options.unordered and len(names) > 1 and not all(name.isdigit() for name in names):
+        raise CheckpointError(
+            f"{path}: no file names this model's cameras, and an observation has no order; give --camera for each of "
+            f"{', '.join(names)}, in the order in which the model sees them"
+        )
+    return names
 
 
 def spread(low: Sequence[float], high: Sequence[float], eps: float) -> tuple[float, ...]:

@@ -40,8 +40,10 @@ class DecoderConfig:
 
     def __post_init__(self) -> None:
         need_positive(self, ("width", "depth", "mlp_dim", "num_heads", "num_kv_heads", "head_dim", "rope_base"))
-        if self.num_heads % self.num_kv_heads or self.head_dim % 2:
-            raise ValueError(f"{self.num_heads} heads must divide into {self.num_kv_heads}, head_dim must be even")
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError(f"{self.num_heads} heads must divide into {self.num_kv_heads}")
+        if self.head_dim % 2:
+            raise ValueError(f"head_dim is {self.head_dim}, it must be even")
 
 
 GEMMA = {

@@ -37,8 +37,10 @@ class VitConfig:
 
     def __post_init__(self) -> None:
         need_positive(self, ("hidden", "layers", "heads", "mlp", "patch", "image"))
-        if self.hidden % self.heads or self.patch > self.image:
-            raise ValueError(f"hidden {self.hidden} must divide into {self.heads} heads, a patch must fit the image")
+        if self.hidden % self.heads:
+            raise ValueError(f"a hidden size of {self.hidden} does not divide into {self.heads} heads")
+        if self.image % self.patch:
+            raise ValueError(f"an image of {self.image} pixels does not divide into patches of {self.patch}")
 
     @property
     def patches(self) -> int:

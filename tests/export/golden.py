@@ -40,30 +40,20 @@ class Golden:
     def checkpoint(self) -> Path:
         return self.folder / "checkpoint"
 
-    def options(self, scratch: Path) -> Options:
+    def options(self) -> Options:
         """What `edge export` must be told."""
         frames = self.observation()
         fast = self.folder / "fast_tokenizer"
         return Options(
             cameras={k[6:]: (v.shape[0], v.shape[1]) for k, v in frames.items() if k.startswith("image.")},
             dims=self.folder / "dims.json",
-            tokenizer=self._tokenizer(scratch),
+            tokenizer=self._tokenizer_file(),
             fast_tokenizer=fast if fast.is_dir() else None,
         )
 
     def _tokenizer_file(self) -> Path | None:
         names = ("tokenizer/tokenizer.json", "tokenizer/paligemma_tokenizer.model", "checkpoint/tokenizer.json")
         return next((self.folder / name for name in names if (self.folder / name).is_file()), None)
-
-    def _tokenizer(self, scratch: Path) -> Path:
-        known = self._tokenizer_file()
-        if known is not None:
-            return known
-        from tokenizers import Tokenizer, models  # a set that gives ids has no tokenizer; a bundle must have one
-
-        path = scratch / "tokenizer.json"
-        Tokenizer(models.WordLevel({"<unk>": 0}, unk_token="<unk>")).save(str(path))
-        return path
 
     def observation(self) -> Tensors:
         """image.<camera>, state, tokens, token_mask, noise. A masked camera is left out."""
@@ -83,7 +73,6 @@ class Golden:
         }.items():
             for name in set(names) & set(io):
                 given[key] = io[name]
-        given["token_mask"] = given["token_mask"][..., : given["tokens"].shape[-1]]
         return given
 
     @property

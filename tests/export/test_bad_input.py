@@ -34,6 +34,17 @@ MAKE: dict[str, Callable[[Path], object]] = {
 OPENPI = ("--camera", "base_0_rgb=20x30")
 OPENVLA = ("--camera", "image=20x30")
 OFT = ("--camera", "front=20x30", "--camera", "hand=20x30")
+FAST = ("--fast-tokenizer", "fast")
+NEEDS: dict[str, tuple[str, ...]] = {
+    "pi0": OPENPI,
+    "pi05": (),
+    "pi0_fast": FAST,
+    "smolvla": (),
+    "openvla": OPENVLA,
+    "oft": OFT,
+    "rt2": (),
+}
+"""What each must be told."""
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +91,24 @@ def config(**fields: Any) -> Callable[[Path], object]:
     return lambda c: edit_json(c / "config.json", lambda told: told.update(fields))
 
 
+def dims(**fields: Any) -> Callable[[Path], object]:
+    return lambda c: edit_json(c / "dims.json", lambda told: told.update(fields))
+
+
+def step_config(**fields: Any) -> Callable[[Path], object]:
+    """Change the config of the preprocessor's normaliser."""
+
+    def change(told: dict[str, Any]) -> None:
+        step = next(s for s in told["steps"] if s["registry_name"] == "normalizer_processor")
+        step["config"].update(fields)
+
+    return lambda c: edit_json(c / "policy_preprocessor.json", change)
+
+
+def dims(**fields: Any) -> Callable[[Path], object]:
+    return lambda c: edit_json(c / "dims.json", lambda told: told.update(fields))
+
+
 def without(*names: str) -> Callable[[Path], object]:
     return lambda c: [(c / name).unlink() for name in names]
 
@@ -100,6 +129,49 @@ def fast(count: int) -> Callable[[Path], object]:
 
 
 CASES: dict[str, Case] = {
+    # things of another kind
+    "a type that is a list": Case("pi05", ("c/config.json: type ['pi05'] is unknown",), config(type=["pi05"])),
+    "a config without end": Case(
+        "pi05", ("c/config.json: ",), lambda c: (c / "config.json").write_text('{"a":' * 100_000)
+    ),
+    "a map that is a list": Case("pi05", ("policy_preprocessor.json: ", "norm_map"), step_config(norm_map=[1])),
+    "an epsilon in words": Case("pi05", ("policy_preprocessor.json: ", "eps"), step_config(eps="small")),
+    "names that are a number": Case(
+        "pi05", ("policy_preprocessor.json: ", "action_names"), step_config(action_names=3)
+    ),
+    "a prompt without room": Case(
+        "pi0",
+        ("dims.json", "max_token_len"),
+        dims(max_token_len=-4),
+        OPENPI,
+    ),
+    "flags for other actions": Case(
+        "pi0",
+        ("spec.relative", "9 flags"),
+        dims(relative_actions=[True] * 9),
+        OPENPI,
+    ),
+    "a chunk longer than the model's": Case(
+        "pi0",
+        ("action_horizon is", "a chunk of 50"),
+        dims(chunk=50),
+        OPENPI,
+    ),
+    "a frame without end": Case(
+        "pi0", ("is not a size of a frame",), words=("--camera", "base_0_rgb=99999999x99999999")
+    ),
+    # what says nothing to a checkpoint of this kind
+    "steps of tokens": Case("openvla", ("--steps: says nothing to a openvla",), words=(*OPENVLA, "--steps", "3")),
+    "a crop of a pi": Case("pi05", ("--crop: says nothing",), words=("--crop",)),
+    "statistics of lerobot": Case("pi05", ("--statistics: says nothing",), words=("--statistics", "x")),
+    "FAST tokens of a flow": Case("pi05", ("--fast-tokenizer: says nothing",), words=FAST),
+    "a camera twice": Case("openvla", ("--camera image: is given twice",), words=(*OPENVLA, *OPENVLA)),
+    "cameras without an order": Case(
+        "oft",
+        ("an observation has no order", "--camera for each of hand, scene"),
+        observation(**{"image.scene": (20, 30, 3), "image.hand": (20, 30, 3)}),
+        ("--cameras-like", "o.safetensors"),
+    ),
     # the directory
     "nothing there": Case("pi05", ("c: no such directory", "config.json"), shutil.rmtree),
     "no config": Case("pi05", ("c/config.json: cannot be read",), without("config.json")),
@@ -188,7 +260,7 @@ CASES: dict[str, Case] = {
             kind,
             ("c/config.json: n_action_steps is 6, expected 1 to 5, the chunk_size",),
             config(n_action_steps=6),
-            ("--fast-tokenizer", "fast"),
+            NEEDS[kind],
         )
         for kind in ("pi05", "pi0_fast", "smolvla")
     },
@@ -254,43 +326,35 @@ CASES: dict[str, Case] = {
             kind,
             ("tokenizer.json: no such file", "--tokenizer"),
             without("tokenizer.json"),
-            ("--fast-tokenizer", "fast", *more),
+            NEEDS[kind],
         )
-        for kind, more in (
-            ("pi0", OPENPI),
-            ("pi05", ()),
-            ("pi0_fast", ()),
-            ("smolvla", ()),
-            ("openvla", OPENVLA),
-            ("oft", OFT),
-            ("rt2", ()),
-        )
+        for kind in NEEDS
+        if kind not in ("openvla", "oft")  # ids are enough there
     },
     **{
         f"a larger tokenizer than a {kind}'s": Case(
             kind,
             ("words.json: has 999 tokens, the model's table ", "another model's tokenizer"),
             words(*(f"w{i}" for i in range(999))),
-            ("--fast-tokenizer", "fast", "--tokenizer", "words.json", *more),
+            ("--tokenizer", "words.json", *NEEDS[kind]),
         )
-        for kind, more in (
-            ("pi0", OPENPI),
-            ("pi05", ()),
-            ("pi0_fast", ()),
-            ("smolvla", ()),
-            ("openvla", OPENVLA),
-            ("oft", OFT),
-            ("rt2", ()),
-        )
+        for kind in NEEDS
     },
     **{
         f"a tokenizer without the marks of a {kind}": Case(
             kind,
             ("words.json: ", "another model's tokenizer"),
             words("<unk>", "a"),
-            ("--fast-tokenizer", "fast", "--tokenizer", "words.json", *more),
+            ("--tokenizer", "words.json", *NEEDS[kind]),
         )
-        for kind, more in (("pi0", OPENPI), ("pi05", ()), ("pi0_fast", ()), ("smolvla", ()), ("rt2", ()))
+        for kind in NEEDS
+        if kind not in ("openvla", "oft")  # ids are enough there
+    },
+    **{
+        f"a tokenizer of a {kind} that is not there": Case(
+            kind, ("gone.json: no such file",), words=(*NEEDS[kind], "--tokenizer", "gone.json")
+        )
+        for kind in NEEDS
     },
     "a tokenizer that is none": Case(
         "pi05", ("c/config.json: not a tokenizer.json",), words=("--tokenizer", "c/config.json")
@@ -309,7 +373,7 @@ CASES: dict[str, Case] = {
         "pi0_fast",
         ("fast/tokenizer.json: 90 FAST tokens do not fit below token",),
         fast(90),
-        ("--fast-tokenizer", "fast"),
+        FAST,
     ),
     "a FAST tokenizer beside it": Case(
         "pi0_fast", ("c/processor_config.json: cannot be read",), words=("--fast-tokenizer", "c")
@@ -319,10 +383,19 @@ CASES: dict[str, Case] = {
     "dims of another model": Case(
         "pi05",
         ("c/model.safetensors: ", "the sizes say", "give the right sizes with --dims"),
-        lambda c: edit_json(c / "dims.json", lambda d: d["vlm"].update(mlp_dim=99)),
+        dims(vlm={**tiny_pi.DIMS["vlm"], "mlp_dim": 99}),
     ),
-    "sampling": Case(
-        "pi0_fast", ("c/config.json: temperature is 0.5",), config(temperature=0.5), ("--fast-tokenizer", "fast")
+    "sampling": Case("pi0_fast", ("c/config.json: temperature is 0.5",), config(temperature=0.5), FAST),
+    # numbers that cannot be
+    "flow steps below zero": Case("pi0", ("c/dims.json: ", "$.steps"), dims(steps=-3), OPENPI),
+    "no token to write": Case(
+        "pi0_fast", ("c/config.json: ", "must be above zero"), config(max_decoding_steps=0), FAST
+    ),
+    "coefficients divided by zero": Case(
+        "pi0_fast",
+        ("fast/processor_config.json: ", "$.scale"),
+        lambda _: edit_json(Path("fast/processor_config.json"), lambda told: told.update(scale=0)),
+        FAST,
     ),
     "no rate": Case("pi05", ("fps: 0.0 is not a rate of actions", "--fps"), words=("--fps", "0")),
     "no steps": Case("pi05", ("--steps",), words=("--steps", "0")),

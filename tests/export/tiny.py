@@ -63,7 +63,7 @@ def spec(fps: float = 20.0) -> PolicySpec:
         dt_s=1.0 / fps,
         control_mode="absolute",
         head=FlowSpec(4, 1.0, 0.0, ("keys", "values", "prefix_mask")),
-        prompt=PromptSpec("{instruction}\n", 12, 2, 0, clean=("strip",)),
+        prompt=PromptSpec("{instruction}\n", 12, 2, 0, clean=("strip",), vocab=CONFIG.vocab),
         state_normalisation=Normalisation("mean_std", (0.5, -1.0, 2.0), (2.0, 0.25, 1.0), eps_in=1e-8),
         action_normalisation=Normalisation("mean_std", (0.125, 0.25, -0.375), (1.5, 0.5, 3.0), eps_in=1e-8),
     )

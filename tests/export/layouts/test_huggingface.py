@@ -431,7 +431,6 @@ BROKEN: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = {
         lambda f: (f / "preprocessor_config.json").unlink(),
         ("preprocessor_config.json", "cannot be read"),
     ),
-    "no tokenizer": ("openvla", lambda f: (f / "tokenizer.json").unlink(), ("tokenizer.json", "--tokenizer")),
     "no JSON": ("openvla", lambda f: (f / "config.json").write_text("{"), ("config.json",)),
 }
 

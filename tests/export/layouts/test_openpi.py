@@ -261,7 +261,7 @@ def test_frames_of_no_known_size_are_one_line(pristine: dict[str, Path], read: R
     assert read(pristine[kind]).spec.cameras[0] == CameraSpec("base_0_rgb", 0, 0, "black" if "fast" in kind else "mask")
     out = pristine[kind].parent / "bundle"
     with pytest.raises(CheckpointError, match=r"camera base_0_rgb: .* --camera base_0_rgb=480x640") as caught:
-        export_checkpoint(pristine[kind], out, Options(fast_tokenizer=fast))
+        export_checkpoint(pristine[kind], out, Options(fast_tokenizer=fast if kind == "pi0_fast" else None))
     assert "\n" not in str(caught.value)
     assert not out.exists()
 

@@ -178,7 +178,7 @@ BAD_CONFIG: dict[str, tuple[dict[str, Any], str]] = {
     "another norm": ({"vision_config": {**VISION, "layer_norm_eps": 1e-5}}, "no plain SigLIP"),
     "another projection": ({"projection_dim": 8}, "projection_dim is 8, text_config's width 16"),
     "no depth": ({"text_config": {**TEXT, "num_hidden_layers": 0}}, "with these sizes depth is 0"),
-    "odd heads": ({"vision_config": {**VISION, "num_attention_heads": 5}}, "with these sizes hidden 24"),
+    "odd heads": ({"vision_config": {**VISION, "num_attention_heads": 5}}, "with these sizes .* 24 .* 5 heads"),
     "oblong images": ({"vision_config": {**VISION, "image_size": [18, 20]}}, r"Expected `int`, got `array`"),
     "no towers": ({"vision_config": None}, r"Expected `object`, got `null` - at `\$.vision_config`"),
     "a small table": ({"image_token_index": 3, "text_config": {**TEXT, "vocab_size": 9}}, "the model's table 9"),

@@ -113,5 +113,5 @@ def test_impossible_sizes_are_named(change: dict[str, object], words: str) -> No
 def test_impossible_parts_are_named() -> None:
     with pytest.raises(ValueError, match="must divide into 3"):
         DecoderConfig(16, 2, 24, 4, 3, 8)
-    with pytest.raises(ValueError, match="a patch must fit"):
+    with pytest.raises(ValueError, match="18 pixels does not divide into patches of 20"):
         VitConfig(24, 2, 2, 32, 20, 18)
