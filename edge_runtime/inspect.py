@@ -70,12 +70,12 @@ def _interface(bundle: Bundle) -> list[str]:
     action = f"{_vector(spec.action, spec.action_normalisation)}; {spec.control_mode}{_relative(spec)}"
     return [
         f"{bundle.path}: {m.source.family} policy bundle, format {m.format}, from the {m.source.layout} layout",
-        *_field("cameras", "; ".join(map(_camera, spec.cameras))),
+        *_field("cameras", f"(height x width) {'; '.join(map(_camera, spec.cameras))}"),
         *_field("state", _vector(spec.state, spec.state_normalisation)),
         *_field("action", action),
         *_field("chunk", f"{_actions(spec)} at {1.0 / spec.dt_s:g} Hz{rate[m.source.rate]}"),
         *_field("head", _head(spec.head)),
-        *_field("instruction", _prompt(spec.prompt)),
+        *_field("instruction", _prompt(spec.prompt) + ("" if m.tokenizer else "; no tokenizer: tokens only")),
         *_field("checkpoint", f"sha256 {m.source.checkpoint_sha256}"),
     ]
 
@@ -97,7 +97,7 @@ def _actions(spec: PolicySpec) -> str:
 
 
 def _camera(camera: CameraSpec) -> str:
-    return f"{camera.name} {camera.width}×{camera.height}, {_MISSING[camera.missing]} when missing"
+    return f"{camera.name} {camera.height}x{camera.width}, {_MISSING[camera.missing]} when missing"
 
 
 def _vector(vector: VectorSpec, norm: Normalisation) -> str:

@@ -175,7 +175,7 @@ def _graphs(model: nn.Module, checkpoint: Checkpoint) -> dict[str, ModelGraph]:
 FAMILY = Family(
     name="pi0",
     head="flow matching",
-    needs="lerobot, openpi: --tokenizer; openpi: --camera for each camera",
+    needs="--tokenizer; --dims for other sizes than the named variants'; openpi: --camera for each camera",
     build=Pi0,
     source=source,
     unused=lambda name: name in (HEAD, EXPERT_HEAD),

@@ -94,7 +94,7 @@ def _source(name: str, stored: frozenset[str], config: Pi0FastConfig) -> Source:
 FAMILY = Family(
     name="pi0_fast",
     head="FAST tokens (DCT + BPE)",
-    needs="lerobot, openpi: --tokenizer and --fast-tokenizer; openpi: --camera for each camera",
+    needs="--tokenizer and --fast-tokenizer; --dims as for pi0; openpi: --camera for each camera",
     build=Pi0Fast,
     source=_source,
     unused=lambda name: name == pi0.HEAD or name.startswith("paligemma_with_expert.gemma_expert."),

@@ -331,7 +331,7 @@ def _graphs(model: nn.Module, checkpoint: Checkpoint) -> dict[str, graphs.ModelG
 FAMILY = Family(
     name="smolvla",
     head="flow matching, interleaved cross-attention",
-    needs="lerobot: --tokenizer",
+    needs="--tokenizer; --dims for another VLM than SmolVLM2-500M",
     build=SmolVla,
     source=source,
     unused=unused,

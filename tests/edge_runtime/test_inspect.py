@@ -58,7 +58,7 @@ def test_the_words_and_the_facts(tmp_path: Path) -> None:
     words, facts = inspect(tiny_bundle.write(tmp_path / "b"))
     for expected in (
         "pi0 policy bundle, format 2, from the lerobot layout",
-        "base 6×4, masked when missing; wrist 3×3, masked when missing",
+        "(height x width) base 4x6, masked when missing; wrist 3x3, masked when missing",
         "2 of 4: a, b (rad); normalised by mean_std",
         "2 of 5: a, b (rad); normalised by mean_std; absolute\n",
         "3 actions at 20 Hz, as the checkpoint says",
@@ -114,8 +114,8 @@ def test_what_makes_the_actions(tmp_path: Path, head: Head, words: str) -> None:
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ({"cameras": (CameraSpec("a", 4, 6, "black"),)}, "a 6×4, shown black when missing"),
-        ({"cameras": (CameraSpec("a", 4, 6, "refuse"),)}, "a 6×4, refused when missing"),
+        ({"cameras": (CameraSpec("a", 4, 6, "black"),)}, "a 4x6, shown black when missing"),
+        ({"cameras": (CameraSpec("a", 4, 6, "refuse"),)}, "a 4x6, refused when missing"),
         (
             {"state": VectorSpec((), (), 0), "state_normalisation": Normalisation("none")},
             "state none action",

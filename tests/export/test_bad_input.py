@@ -105,10 +105,6 @@ def step_config(**fields: Any) -> Callable[[Path], object]:
     return lambda c: edit_json(c / "policy_preprocessor.json", change)
 
 
-def dims(**fields: Any) -> Callable[[Path], object]:
-    return lambda c: edit_json(c / "dims.json", lambda told: told.update(fields))
-
-
 def without(*names: str) -> Callable[[Path], object]:
     return lambda c: [(c / name).unlink() for name in names]
 
