@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from export.image import ImageGraph
 from export.layouts.options import Options
 from export.layouts.text import read_tokenizer
 from export.loading import bound, empty_model
-from export.onnx_file import Written, write_onnx
+from export.onnx_file import write_onnx
 from export.staging import staged
 from export.verify import Accuracy, verify
 from export.weights import Weights
@@ -57,6 +57,10 @@ def export_checkpoint(
         "image": ImageGraph({c.name: (c.height, c.width) for c in source.spec.cameras}, source.image),
         **kind.graphs(model, source),
     }
+    manifest = _manifest(source, modules)
+    problem = impossible(manifest)
+    if problem:
+        raise CheckpointError(f"{checkpoint}: {problem}")
     steps.names = ("checkpoint", "constants", *modules, "verification", "seal")
     with staged(out, marker=MANIFEST) as new:
         steps.begin("constants")
@@ -66,10 +70,8 @@ def export_checkpoint(
             steps.begin(name)
             counted = steps.counting({MODEL + key: read for key, read in weights.items()}, module)
             written[name] = write_onnx(module, module.signature(), new / f"{name}.onnx", counted)  # type: ignore[operator]
-        manifest = _manifest(source, written)
-        problem = impossible(manifest)
-        if problem:
-            raise CheckpointError(f"{checkpoint}: {problem}")
+        costs = {name: Cost(w.parameters, w.precision, w.bytes, w.flops) for name, w in written.items()}
+        manifest = msgspec.structs.replace(manifest, costs=costs)
         steps.begin("verification")
         accuracy = _verify(Bundle(new, manifest), source, modules, weights, steps.say)
         steps.begin("seal")
@@ -181,13 +183,15 @@ def _sized(camera: CameraSpec, size: tuple[int, int] | None, source: Checkpoint)
     return msgspec.structs.replace(camera, height=height, width=width)
 
 
-def _manifest(source: Checkpoint, written: Mapping[str, Written]) -> Manifest:
+def _manifest(source: Checkpoint, components: Iterable[str]) -> Manifest:
+    """The manifest of a bundle of these graphs, which cost nothing yet."""
+    names = tuple(components)
     spec: PolicySpec = source.spec
     return Manifest(
         source=Source(source.family, source.layout, source.stored.sha256(), source.rate),
         spec=spec,
-        graphs={name: f"{name}.onnx" for name in written},
-        costs={name: Cost(w.parameters, w.precision, w.bytes, w.flops) for name, w in written.items()},
+        graphs={name: f"{name}.onnx" for name in names},
+        costs=dict.fromkeys(names, Cost(0, "float32", 0, 0)),
         constants=CONSTANTS,
         tokenizer=TOKENIZER if source.tokenizer is not None else "",
         accuracy=ACCURACY,

@@ -49,6 +49,8 @@ def read_fast(
         read_json(directory / "processor_config.json", _Processor, NEEDED),
         directory / "tokenizer.json",
     )
+    if not file.is_file():
+        raise CheckpointError(f"{file}: no such file; {NEEDED}")
     size = read_tokenizer(file).get_vocab_size()
     top = vocab - 1 - skip
     if not 0 < size <= top + 1:

@@ -201,7 +201,7 @@ def relative(directory: Path, config: Config, names: Sequence[str]) -> tuple[boo
         return ()
     joints = config.relative_exclude_joints if told.exclude_joints is None else told.exclude_joints
     excluded = [joint.lower() for joint in joints if joint]
-    known = told.action_names or config.action_feature_names
+    known = config.action_feature_names if step is None else told.action_names
     if known is None:
         return (True,) * len(names)
     flags = tuple(not any(x in name.lower() for x in excluded) for name in known[: len(names)])

@@ -27,9 +27,9 @@ def pi0(given: LerobotGiven) -> Parts:
         min_period=config.min_period,
         max_period=config.max_period,
     )
-    template, clean = ("{instruction}\n", False)
+    template, clean = "{instruction}\n", paligemma.SPACED[:1]
     if adaptive:
-        template, clean = ("Task: {instruction}, State: {state};\nAction: ", True)
+        template, clean = "Task: {instruction}, State: {state};\nAction: ", paligemma.SPACED
         if not _told_state(given.directory):
             template = "Task: {instruction};\nAction: "
     return Parts(
@@ -69,7 +69,7 @@ def pi0_fast(given: LerobotGiven) -> Parts:
     return Parts(
         config=sizes,
         head=TokenSpec(max_new=config.max_decoding_steps, scheme=fast.scheme),
-        prompt=paligemma.prompt(tokenizer, vocab, template, given.max_tokens, clean=True),
+        prompt=paligemma.prompt(tokenizer, vocab, template, given.max_tokens, clean=paligemma.SPACED),
         image=_square(given, sizes.vision.image),
         horizon=config.n_action_steps or config.chunk_size,
         files={FILE: fast.file},

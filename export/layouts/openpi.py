@@ -163,7 +163,9 @@ def _flow(given: OpenpiGiven) -> tuple[Any, Head, PromptSpec, dict[str, Path]]:
     head = FlowSpec(steps=steps, t_start=1.0, t_end=0.0, cache=("keys", "values", "prefix_mask"))
     told = given.family == "pi05" and given.tells_state
     template = "Task: {instruction}, State: {state};\nAction: " if told else "{instruction}\n"
-    prompt = paligemma.prompt(given.tokenizer, sizes.vocab, template, given.max_tokens, clean=True, apart=not told)
+    prompt = paligemma.prompt(
+        given.tokenizer, sizes.vocab, template, given.max_tokens, clean=paligemma.SPACED, apart=not told
+    )
     return model, head, prompt, {}
 
 
@@ -175,7 +177,11 @@ def _fast(given: OpenpiGiven) -> tuple[Any, Head, PromptSpec, dict[str, Path]]:
         given.path, sizes, variant=given.config.paligemma_variant, token_ids=fast.token_ids, decode_offset=1
     )
     prompt = paligemma.prompt(
-        tokenizer, sizes.vocab, "Task: {instruction}, State: {state};\n", given.max_tokens, clean=True, lower=True
+        tokenizer,
+        sizes.vocab,
+        "Task: {instruction}, State: {state};\n",
+        given.max_tokens,
+        clean=("lower", "strip", "underscore"),
     )
     return model, TokenSpec(max_new=sizes.max_decode or MAX_NEW, scheme=fast.scheme), prompt, {FILE: fast.file}
 

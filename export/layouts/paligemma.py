@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -17,6 +17,9 @@ from export.models.pi0 import Pi0Config
 from export.models.pi0_fast import Pi0FastConfig
 from export.models.vit import SIGLIP, VitConfig
 
+Clean = Literal["strip", "underscore", "newline", "lower"]
+SPACED: tuple[Clean, ...] = ("strip", "underscore", "newline")
+"""openpi's and lerobot's cleaning of an instruction, but for pi0 in lerobot and pi0-FAST in openpi."""
 Positive = Annotated[int, msgspec.Meta(gt=0)]
 
 
@@ -86,15 +89,13 @@ def prompt(
     template: str,
     max_tokens: int,
     *,
-    clean: bool,
+    clean: tuple[Clean, ...],
     apart: bool = False,
-    lower: bool = False,
 ) -> PromptSpec:
-    """PaliGemma's prompt: BOS first. `clean`: underscores and newlines become spaces, as openpi has it."""
+    """PaliGemma's prompt: BOS first. `clean`: what is done to the instruction before, see `PromptSpec`."""
     tokens = open_tokenizer(tokenizer, vocab)
-    steps = ("strip", *(("lower",) if lower else ()), *(("underscore", "newline") if clean else ()))
     bos, pad = token_id(tokenizer, tokens, "<bos>", "<s>"), token_id(tokenizer, tokens, "<pad>")
-    return PromptSpec(template, max_tokens, bos, pad, clean=steps, apart=apart, vocab=vocab)
+    return PromptSpec(template, max_tokens, bos, pad, clean=clean, apart=apart, vocab=vocab)
 
 
 def _variant(path: Path, field: str, name: str) -> DecoderConfig:
