@@ -47,7 +47,8 @@ class Stop:
         speed = np.abs(velocity_rad_s)
         by_acceleration = float(np.max(1.5 * speed / self._limits.acceleration))
         by_jerk = math.sqrt(float(np.max(6.0 * speed / self._limits.jerk)))
-        self.duration_ns = math.ceil(max(by_acceleration, by_jerk) * 1e9)
+        longest = max(by_acceleration, by_jerk)  # not finite where the chunk is not: safety refuses what comes of it
+        self.duration_ns = math.ceil(longest * 1e9) if math.isfinite(longest) else 0
         self._began_ns = t_ns
         self._from[:] = position_rad
         np.multiply(velocity_rad_s, self.duration_ns / 1e9, out=self._travel)

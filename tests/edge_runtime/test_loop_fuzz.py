@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from hypothesis import given, settings
+import pytest
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from drivers.errors import Corrupt, Disconnected, Overload, Timeout
@@ -67,7 +68,10 @@ def check(rig: Rig, limits: Limits) -> None:
         del bus.writes[:-1]
 
 
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
 @settings(max_examples=120)
+@example(begun=True, steps=[chunk([float("inf")], 441)])  # the stop behind a chunk that is not finite
+@example(begun=True, steps=[chunk([float("nan")], 441)])
 @given(st.booleans(), st.lists(step, max_size=40))
 def test_the_motors_never_see_anything_out_of_bounds(begun: bool, steps: list[Step]) -> None:
     rig = Rig(robot(arms=2))
