@@ -8,9 +8,9 @@ camera), `state` (raw, [dims]), and either an instruction or `tokens` with `toke
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,17 +19,17 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from edge_runtime.backends.base import Graph
 from edge_runtime.bundle_spec import PolicySpec
 from edge_runtime.errors import BundleError, ObservationError
 from edge_runtime.files import write_whole
 from edge_runtime.policies import flow, tokens
 from edge_runtime.policies.base import Observation, Prompt
-from edge_runtime.policies.graph_policy import GraphPolicy
+from edge_runtime.policies.graph_policy import GraphPolicy, recorded
 from edge_runtime.policy import open_policy
 from edge_runtime.suggest import did_you_mean
 
 Tensors = dict[str, NDArray[Any]]
+Outputs = dict[str, list[NDArray[Any]]]
 IMAGE = "image."
 _SHOWN = 8
 """Actions that a person sees."""
@@ -57,7 +57,6 @@ class Inferred:
     prompt: Prompt
     tensors: Tensors
     milliseconds: float
-    seen: dict[str, list[NDArray[Any]]] = field(default_factory=dict)
 
 
 def infer(bundle: Path, observation: Path, asked: Asked) -> Inferred:
@@ -72,19 +71,14 @@ def infer(bundle: Path, observation: Path, asked: Asked) -> Inferred:
         raise ObservationError(f"{bundle}: its head takes no flow steps; leave --noise and --steps out")
     seen = _observation(observation, policy, given, asked.instruction)
     actions = np.empty((policy.spec.horizon, policy.spec.action.dims), np.float32)
-    outputs: dict[str, list[NDArray[Any]]] = defaultdict(list)
-
-    def watch(name: str, graph: Graph) -> None:
-        for output, buffer in graph.outputs.items():
-            outputs[f"{name}.{output}"].append(buffer.copy())
-
-    policy.watch = watch if asked.intermediates else None
-    began = time.perf_counter()
-    if isinstance(policy, flow.Runner):
-        policy.infer(seen, actions, _shaped(observation, policy.spec, given.get("noise")))
-    else:
-        policy.infer(seen, actions)
-    took = (time.perf_counter() - began) * 1e3
+    recording: AbstractContextManager[Outputs] = recorded(policy) if asked.intermediates else nullcontext({})
+    with recording as outputs:
+        began = time.perf_counter()
+        if isinstance(policy, flow.Runner):
+            policy.infer(seen, actions, _shaped(observation, policy.spec, given.get("noise")))
+        else:
+            policy.infer(seen, actions)
+        took = (time.perf_counter() - began) * 1e3
     if not np.isfinite(actions).all():
         raise BundleError(f"{bundle}: made actions that are not finite of {observation}; no robot would take them")
     tensors = intermediates(policy, outputs) if asked.intermediates else {}

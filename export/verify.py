@@ -6,7 +6,6 @@ seed must match in every output of every graph, another seed must not, and nothi
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,12 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edge_runtime.backends.base import Backend, Graph
+from edge_runtime.backends.base import Backend
 from edge_runtime.bundle import Bundle
 from edge_runtime.bundle_spec import FlowSpec, Normalisation, PolicySpec
 from edge_runtime.policies import flow, tokens
 from edge_runtime.policies.base import Observation, Prompt
-from edge_runtime.policies.graph_policy import GraphPolicy
+from edge_runtime.policies.graph_policy import GraphPolicy, recorded
 from edge_runtime.policies.runners import runner
 from export.errors import ExportError
 from export.full_head import HeadCheck
@@ -100,21 +99,14 @@ def _state(spec: PolicySpec, rng: np.random.Generator) -> Floats:
 
 def run(policy: GraphPolicy, given: Example) -> Outcome:
     """One inference, with everything it computed on the way."""
-    seen: dict[str, list[NDArray[Any]]] = defaultdict(list)
-
-    def watch(name: str, graph: Graph) -> None:
-        for output, buffer in graph.outputs.items():
-            seen[f"{name}.{output}"].append(buffer.copy())
-
-    policy.watch = watch
     actions = np.empty((policy.spec.horizon, policy.spec.action.dims), np.float32)
-    if isinstance(policy, flow.Runner):
-        policy.infer(given.observation, actions, given.noise)
-    else:
-        policy.infer(given.observation, actions)
-    policy.watch = None
+    with recorded(policy) as seen:
+        if isinstance(policy, flow.Runner):
+            policy.infer(given.observation, actions, given.noise)
+        else:
+            policy.infer(given.observation, actions)
     written = tuple(policy.tokens[: policy.count].tolist()) if isinstance(policy, tokens.Runner) else ()
-    return Outcome(dict(seen), written, actions)
+    return Outcome(seen, written, actions)
 
 
 def verify(

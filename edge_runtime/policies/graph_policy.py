@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -156,6 +157,22 @@ class GraphPolicy(ABC):
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
     return len(shape) == len(wanted) and all(w in (None, n) for n, w in zip(shape, wanted, strict=True))
+
+
+@contextmanager
+def recorded(policy: GraphPolicy) -> Iterator[dict[str, list[NDArray[Any]]]]:
+    """While the block runs, copy every output of every graph after each of its runs, by `graph.output`, in order."""
+    seen: dict[str, list[NDArray[Any]]] = {}
+
+    def watch(name: str, graph: Graph) -> None:
+        for output, buffer in graph.outputs.items():
+            seen.setdefault(f"{name}.{output}", []).append(buffer.copy())
+
+    policy.watch = watch
+    try:
+        yield seen
+    finally:
+        policy.watch = None
 
 
 def constants(bundle: Bundle) -> dict[str, NDArray[Any]]:

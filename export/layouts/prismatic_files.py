@@ -11,6 +11,7 @@ import msgspec
 from export.errors import CheckpointError
 from export.image import Preprocess, Rows
 from export.json_file import read_json
+from export.layouts.given import Given
 from export.layouts.options import Options
 from export.models.decoder import DecoderConfig
 from export.models.prismatic import DINOV2, FEATURIZERS, SIGLIP, PrismaticConfig, stored_layers
@@ -104,8 +105,8 @@ class Dims(msgspec.Struct):
 
 def read_dims(directory: Path, options: Options) -> Dims:
     """The given dims file, else the directory's own, else what is usual."""
-    path = options.dims or directory / "dims.json"
-    return read_json(path, Dims) if options.dims or path.is_file() else Dims()
+    path = Given(directory, options).dims
+    return read_json(path, Dims) if path else Dims()
 
 
 def architecture(path: Path, config: Config, dims: Dims) -> PrismaticConfig:
