@@ -29,6 +29,7 @@ from edge_runtime.policies.base import Policy
 from edge_runtime.policy import open_policy
 from edge_runtime.record import RunRecord
 from edge_runtime.recorder import Inferences, Ticks
+from edge_runtime.recording import Recording
 from edge_runtime.session import Session
 from edge_runtime.states import Command
 
@@ -53,13 +54,15 @@ def run_robot(
     buses: Sequence[MotorBus] | None = None,
     beside: Companion | None = None,
     rescue: Callable[[RunRecord], None] | None = None,
+    record_to: Path | None = None,
 ) -> RunRecord:
     """Run `robot` until SIGINT, SIGTERM, SIGHUP or `seconds`, on the main thread.
 
     It starts DISARMED without `autostart`. Devices and policy are those that `robot` names, unless they are given. With
     `beside` the run also ends when that returns, and what it raises is raised here. Raises `EdgeError` and
     `DriverError`, one line each and before anything moves, for whatever does not fit or does not answer. Where the loop
-    itself ends with an exception, `rescue` is given the record before that is raised.
+    itself ends with an exception, `rescue` is given the record before that is raised. What the policy sees and answers
+    goes to the folder `record_to` where one is given.
     """
     failure: Exception | None = None
     with ExitStack() as parts:
@@ -71,6 +74,7 @@ def run_robot(
             [make_camera(c) for c in robot.cameras] if cameras is None else cameras,
             [make_bus(b) for b in robot.buses] if buses is None else buses,
             seconds,
+            record_to,
         )
         loop = session.loop
         parts.callback(loop.buses.disconnect)
@@ -84,6 +88,9 @@ def run_robot(
         housekeeping = Housekeeping(control, session.handle, session.events)
         parts.callback(housekeeping.stop)
         housekeeping.start()
+        if session.recording is not None:
+            parts.callback(session.recording.stop)
+            session.recording.start()
         started_ns = session.clock.now_ns()
         parts.enter_context(_companion(beside, session))
         with _signals(loop), realtime.obtain(robot.control.priority, robot.control.cpu) as settings, stuck:
@@ -109,7 +116,12 @@ def _policy(robot: Robot) -> Policy:
 
 
 def _assemble(
-    robot: Robot, policy: Policy, cameras: Sequence[Camera], buses: Sequence[MotorBus], seconds: float | None
+    robot: Robot,
+    policy: Policy,
+    cameras: Sequence[Camera],
+    buses: Sequence[MotorBus],
+    seconds: float | None,
+    record_to: Path | None,
 ) -> tuple[Session, realtime.StuckTimer]:
     """Put everything together; no device is touched. Raises `EdgeError` where policy and robot do not fit."""
     spec = policy.spec
@@ -121,6 +133,12 @@ def _assemble(
     link = Link(spec.horizon, spec.action.dims, round(spec.dt_s * 1e9))
     ticks, inferences = Ticks(kept, len(robot.joints)), Inferences(kept)
     threads = [CameraThread(camera, arrived=arrived, report=events.report) for camera in cameras]
+    loop = ControlLoop(
+        robot, buses=buses, cameras=threads, link=link, events=events, clock=clock, ticks=ticks, pet=stuck.pet
+    )
+    director, recording = loop.director, None
+    if record_to is not None:
+        recording = Recording(record_to, robot, spec, episode=lambda: director.episodes, report=events.report)
     inference = Inference(
         policy,
         observer=Observer(threads, policy.frames, link),
@@ -131,12 +149,10 @@ def _assemble(
         report=events.report,
         state_units_rad=units_rad(robot, spec.state),
         action_units_rad=units_rad(robot, spec.action),
-    )
-    loop = ControlLoop(
-        robot, buses=buses, cameras=threads, link=link, events=events, clock=clock, ticks=ticks, pet=stuck.pet
+        recording=recording,
     )
     if robot.policy.instruction:
-        loop.director.prompt = policy.prompt(robot.policy.instruction)
+        director.prompt = policy.prompt(robot.policy.instruction)
     if robot.policy.autostart:
         loop.orders.append(Order(Command.ARM))
     session = Session(
@@ -150,6 +166,7 @@ def _assemble(
         cameras=threads,
         inference=inference,
         loop=loop,
+        recording=recording,
     )
     return session, stuck
 

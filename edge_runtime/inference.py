@@ -17,6 +17,7 @@ from edge_runtime.observation import Observer
 from edge_runtime.policies.base import Observation, Policy, Prompt
 from edge_runtime.realtime import helper
 from edge_runtime.recorder import Inferences
+from edge_runtime.recording import Recording
 
 WARM_UPS = 2
 """Inferences before the first that counts: the first ones allocate, compile or page in."""
@@ -43,6 +44,7 @@ class Inference:
         report: Report,
         state_units_rad: Floats,
         action_units_rad: Floats,
+        recording: Recording | None = None,
     ) -> None:
         spec = policy.spec
         self.chunks = 0
@@ -58,6 +60,7 @@ class Inference:
         self._inferences = inferences
         self._arrived = arrived
         self._report = report
+        self._recording = recording
         self._per_rad = 1.0 / state_units_rad
         self._rad = action_units_rad
         self._state_rad: Floats = np.zeros(spec.state.dims)
@@ -111,6 +114,7 @@ class Inference:
             self._link.terminated = request
         elif np.isfinite(self._actions).all():
             self._publish(request, capture_ns, ended_ns)
+            self._offer(request, request.prompt.instruction, capture_ns, ended_ns)
         else:
             self._fail(request, "the policy's actions are not finite")
         return True
@@ -123,6 +127,11 @@ class Inference:
         chunk.capture_ns, chunk.ready_ns = capture_ns, ended_ns
         self._link.chunks.publish()
         self._link.failure = (request.number, "")
+
+    def _offer(self, request: Request, instruction: str, capture_ns: int, ended_ns: int) -> None:
+        """To the recording, where there is one: a chunk that control takes, none of a request that is over."""
+        if self._recording is not None and request.number == self._link.request.number:
+            self._recording.offer(instruction, capture_ns, ended_ns, self._observer.frames, self._state, self._actions)
 
     def _call(self, prompt: Prompt) -> None:
         np.multiply(self._state_rad, self._per_rad, out=self._state, casting="same_kind")

@@ -15,7 +15,9 @@ from edge_runtime.suggest import did_you_mean
 _INSTALL = {
     "cv2": "opencv-python-headless",
     "serial": "pyserial",
-    **dict.fromkeys(("torch", "onnx", "onnxscript"), "'edge-runtime[export]'"),
+    **dict.fromkeys(("torch", "onnx", "onnx_ir", "onnxscript", "ml_dtypes"), "'edge-runtime[export]'"),
+    "tensorrt_rtx_bindings": "'edge-runtime[rtx]'",
+    **dict.fromkeys(("pyarrow", "av"), "'edge-runtime[datasets]'"),
     **dict.fromkeys(("tensorrt", "pycuda", "cuda"), "'edge-runtime[tensorrt]'"),
 }
 """What to install for an import name that is not the name of its distribution."""

@@ -22,6 +22,7 @@ from edge_runtime.observation import CameraThread
 from edge_runtime.policies.base import Policy
 from edge_runtime.record import Event, RunRecord
 from edge_runtime.recorder import Inferences, Ticks
+from edge_runtime.recording import Recording
 from edge_runtime.states import Command, State
 from edge_runtime.suggest import did_you_mean
 
@@ -42,6 +43,7 @@ class Session:
     cameras: Sequence[CameraThread]
     inference: Inference
     loop: ControlLoop
+    recording: Recording | None
 
     def handle(self, request: dict[str, Any]) -> Waiting:
         """Begin what a client of the control socket asks for: {"cmd": …}, with "instruction" for a task."""
@@ -131,6 +133,8 @@ class Session:
             counts |= {f"camera {camera.name} {what}": count for what, count in camera.counts.items()}
         counts["inferences failed"] = self.inference.failed
         counts["malformed action tokens"] = getattr(self.policy, "malformed", self.inference.malformed)
+        if self.recording is not None:
+            counts |= self.recording.counts()
         return counts
 
     def record(self, started_ns: int, ended_ns: int, events: Iterable[Event], machine: dict[str, Any]) -> RunRecord:

@@ -1,6 +1,7 @@
 """The dataset contract: recorded robot episodes, whatever file format they came in.
 
-A format file `calibration/datasets/<format>.py` defines one subclass of `Dataset` named `Reader`. Reading raises only
+A format file `calibration/datasets/<format>.py` defines one subclass of `Dataset` named `Reader`, constructed with the
+path. It imports no optional library at its top, so that any dataset can be recognised without them. Reading raises only
 `DatasetError`. Images stay encoded until they are asked for, so that looking for an episode costs no decoding.
 """
 
@@ -8,7 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NoReturn, Protocol
 
 import numpy as np
@@ -56,6 +58,8 @@ class Episode:
     """[T, m]"""
     frames: Mapping[str, Frames]
     """By camera."""
+    vectors: Mapping[str, Floats] = field(default_factory=dict)
+    """[T, k] by field of the dataset: other vectors that a policy may have been trained on as its state."""
 
     def __len__(self) -> int:
         return len(self.action)
@@ -68,6 +72,21 @@ class Dataset(ABC):
     cameras: tuple[str, ...]
     rate_hz: float | None
     """Steps a second; None where the format does not record it."""
+    state_names: tuple[str, ...] = ()
+    """Of each dimension; empty where the format does not record them. So too `action_names`."""
+    action_names: tuple[str, ...] = ()
+    vectors: tuple[str, ...] = ()
+    """What an episode's `vectors` are by name."""
+
+    @property
+    def format(self) -> str:
+        """Name of the format: that of its file."""
+        return type(self).__module__.rpartition(".")[2]
+
+    @classmethod
+    @abstractmethod
+    def recognises(cls, path: Path) -> bool:
+        """Whether this looks like a dataset of this format; reads names of files, at most one small file."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -77,10 +96,24 @@ class Dataset(ABC):
     def episodes(self, damage: Damage = refuse) -> Iterator[Episode]:
         """Every episode in order.
 
-        Damage is reported with its place. With the default the first raises. With a `damage` that returns, damaged
-        episodes are left out, and every image is decoded once before its episode is handed out, so that none that is
-        handed out fails later.
+        Damage is reported with its place. With the default the first raises; with a `damage` that returns, damaged
+        episodes are left out. Images are not looked at: `decode_all` does that.
         """
 
     def __iter__(self) -> Iterator[Episode]:
         return self.episodes()
+
+
+def decode_all(episode: Episode) -> None:
+    """Decode every image once; raises the `DatasetError` of the first that fails."""
+    for frames in episode.frames.values():
+        for step in range(len(frames)):
+            frames[step]
+
+
+def finite(values: Floats, name: str, where: str) -> Floats:
+    """`values` [T, n] as they are; `DatasetError` with the step where one is NaN or infinite."""
+    whole = np.isfinite(values).all(axis=1)
+    if not whole.all():
+        raise DatasetError(f"{where}: {name} is not finite in step {np.argmin(whole)}")
+    return values

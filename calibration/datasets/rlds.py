@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
-
-from calibration.datasets.base import Damage, Dataset, DatasetError, Episode, Floats, refuse
+from calibration.datasets.base import Damage, Dataset, DatasetError, Episode, Floats, finite, refuse
 from calibration.images import EncodedFrames
-from calibration.tfds.description import read_features, read_info, shard_paths
+from calibration.tfds.description import Node, read_features, read_info, shard_paths
 from calibration.tfds.example import Feature, WireError, parse_example
 from calibration.tfds.records import place, read_records
 
@@ -45,21 +43,19 @@ class Reader(Dataset):
             and node.image.shape.dimensions[2] == 3
         }
         self.cameras = tuple(sorted(self._shapes))
-        self._dims = {}
+        self._dims = {name: dims for name, node in features.items() if (dims := _vector_dims(node))}
         for name in (_STATE, _ACTION):
-            tensor = features[name].tensor if name in features else None
-            if (
-                tensor is None
-                or len(tensor.shape.dimensions) != 1
-                or tensor.shape.dimensions[0] < 1
-                or tensor.encoding != "none"
-            ):
+            if name not in self._dims:
                 raise DatasetError(f"{self._folder}/features.json: {name!r} is not a vector of numbers")
-            self._dims[name] = tensor.shape.dimensions[0]
+        self.vectors = tuple(sorted(n.removeprefix(_OBSERVATION) for n in self._dims if n.startswith(_OBSERVATION)))
         texts = [name for name in _INSTRUCTIONS if name in features and features[name].text is not None]
         if not texts:
             raise DatasetError(f"{self._folder}/features.json: no instruction, neither of {_INSTRUCTIONS} is text")
         self._instruction = texts[0]
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        return bool(_descriptions(path))
 
     def __len__(self) -> int:
         return sum(count for _, count in self._shards)
@@ -71,8 +67,6 @@ class Reader(Dataset):
                 where = place(path, record.index, record.offset)
                 try:
                     episode = self._episode(parse_example(record.data), first + record.index, where)
-                    if damage is not refuse:
-                        _decode_all(episode)
                 except WireError as error:
                     damage(DatasetError(f"{where}: {error}"))
                 except DatasetError as error:
@@ -99,9 +93,10 @@ class Reader(Dataset):
             index=index,
             where=where,
             instruction=instruction,
-            state=self._vectors(features, _STATE, len(texts), where),
-            action=self._vectors(features, _ACTION, len(texts), where),
+            state=finite(self._vectors(features, _STATE, len(texts), where), repr(_STATE), where),
+            action=finite(self._vectors(features, _ACTION, len(texts), where), repr(_ACTION), where),
             frames=frames,
+            vectors={name: self._vectors(features, _OBSERVATION + name, len(texts), where) for name in self.vectors},
         )
 
     def _vectors(self, features: Mapping[str, Feature], name: str, steps: int, where: str) -> Floats:
@@ -110,8 +105,6 @@ class Reader(Dataset):
         dims = self._dims[name]
         if len(values) != steps * dims:
             raise DatasetError(f"{where}: {name!r} has {len(values)} values, not {steps} steps of {dims}")
-        if not np.isfinite(values).all():
-            raise DatasetError(f"{where}: {name!r} is not finite in step {np.argmin(np.isfinite(values)) // dims}")
         return values.reshape(steps, dims)
 
 
@@ -121,16 +114,23 @@ def _named(features: Mapping[str, Feature], name: str, where: str) -> Feature:
     return features[name]
 
 
-def _decode_all(episode: Episode) -> None:
-    for frames in episode.frames.values():
-        for step in range(len(frames)):
-            frames[step]
+def _vector_dims(node: Node) -> int:
+    """Dimensions of a vector of floats in each step; 0 for anything else."""
+    tensor = node.tensor
+    if tensor is None or tensor.encoding != "none" or not tensor.dtype.startswith("float"):
+        return 0
+    return max(0, tensor.shape.dimensions[0]) if len(tensor.shape.dimensions) == 1 else 0
+
+
+def _descriptions(path: Path) -> list[Path]:
+    """Every features.json: that of `path`, or those within two levels below it."""
+    here = path / "features.json"
+    return [here] if here.is_file() else sorted(path.glob("*/features.json")) or sorted(path.glob("*/*/features.json"))
 
 
 def _version_folder(path: Path) -> Path:
-    """The folder with features.json: `path` or the only one within two levels below it."""
-    found = [path / "features.json"] if (path / "features.json").is_file() else []
-    found = found or sorted(path.glob("*/features.json")) or sorted(path.glob("*/*/features.json"))
+    """The folder with the one features.json."""
+    found = _descriptions(path)
     if not found:
         raise DatasetError(f"{path}: no RLDS dataset: no features.json there or in <name>/<version> below it")
     if len(found) > 1:

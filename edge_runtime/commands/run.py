@@ -17,8 +17,15 @@ SIM = "runs/sim"
 @click.option(
     "--report", metavar="DIR", type=click.Path(path_type=Path), help="Write report.json and report.html there."
 )
+@click.option(
+    "--record",
+    "record_to",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Record there what the policy sees and answers, an episode a task.",
+)
 @json_option
-def run(robot: str, seconds: float | None, report: Path | None, json_file: str | None) -> None:
+def run(robot: str, seconds: float | None, report: Path | None, record_to: Path | None, json_file: str | None) -> None:
     """Run a robot until Ctrl-C; it starts disarmed. Every event is a line on standard error."""
     import logging
 
@@ -42,7 +49,7 @@ def run(robot: str, seconds: float | None, report: Path | None, json_file: str |
             click.echo(f"{written.json_file}\n{written.html_file}", err=True)
         emit(found, report_text.text(found), json_file)
 
-    conclude(app.run_robot(settings, seconds=seconds, rescue=conclude))
+    conclude(app.run_robot(settings, seconds=seconds, rescue=conclude, record_to=record_to))
 
 
 @click.command()
@@ -96,13 +103,13 @@ def replay_frames(
 ) -> None:
     """Play recorded robot footage to a policy.
 
-    DATASET is a folder of RLDS episodes (Open X-Embodiment). Its frames go through the real loop, onto a bus without
-    motors. Commands are recorded; nothing moves.
+    DATASET is a folder of RLDS episodes (Open X-Embodiment), a LeRobotDataset (v2.1, v3.0), or a recording of edge run
+    --record. Its frames go through the real loop, onto a bus without motors. Commands are recorded; nothing moves.
     """
     from edge_runtime import plugins
 
     cameras, wanted = dict(_mapping(one) for one in mapped), _numbers(episodes)
-    footage = plugins.load("calibration.datasets", "rlds").Reader(dataset)
+    footage = plugins.require("calibration.open_dataset").open_dataset(dataset)
     from edge_runtime import replay, report_files, report_text
     from edge_runtime.report import summary
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from calibration.datasets.base import DatasetError
+from calibration.datasets.base import DatasetError, decode_all
 from calibration.datasets.rlds import Reader
 from tests.calibration import rlds_writer as writer
 
@@ -25,14 +25,20 @@ def shards(tmp_path: Path) -> list[Path]:
 def read(path: Path) -> tuple[list[int], list[DatasetError]]:
     """Indices of the episodes that are whole, and what was said of the others."""
     errors: list[DatasetError] = []
-    return [e.index for e in Reader(path).episodes(errors.append)], errors
+    whole = []
+    for episode in Reader(path).episodes(errors.append):
+        try:
+            decode_all(episode)
+        except DatasetError as error:
+            errors.append(error)
+        else:
+            whole.append(episode.index)
+    return whole, errors
 
 
 def read_strictly(path: Path) -> None:
     for episode in Reader(path):
-        for frames in episode.frames.values():
-            for step in range(len(frames)):
-                frames[step]
+        decode_all(episode)
 
 
 def refused(path: Path) -> str:
@@ -87,6 +93,49 @@ def test_a_truncated_file(tmp_path: Path, shards: list[Path], cut: int) -> None:
     indices, errors = read(tmp_path)
     assert indices == [0, 1]
     assert len(errors) == 1
+
+
+def records(shard: Path) -> list[int]:
+    """Where each record of a file begins, and where the last one ends."""
+    offsets, data = [0], shard.read_bytes()
+    while offsets[-1] < len(data):
+        offsets.append(offsets[-1] + 16 + int.from_bytes(data[offsets[-1] : offsets[-1] + 8], "little"))
+    return offsets
+
+
+@pytest.mark.parametrize(
+    ("at", "says", "whole"),
+    [
+        (3, "wrong checksum of the length; the rest of the file is lost", [0, 3]),
+        (9, "wrong checksum of the length; the rest of the file is lost", [0, 3]),
+        (40, "wrong checksum of the data", [0, 2, 3]),
+        (-2, "wrong checksum of the data", [0, 2, 3]),
+    ],
+    ids=["length", "its checksum", "data", "their checksum"],
+)
+def test_a_flipped_byte_in_the_middle_of_a_file(tmp_path: Path, at: int, says: str, whole: list[int]) -> None:
+    record = writer.example(writer.episode())
+    shard = writer.write_dataset(tmp_path, [[record] * 3, [record]])[0]
+    begin, end = records(shard)[1:3]
+    data = bytearray(shard.read_bytes())
+    data[begin + at if at > 0 else end + at] ^= 1
+    shard.write_bytes(data)
+    indices, errors = read(tmp_path)
+    assert indices == whole
+    assert [str(error) for error in errors] == [f"{shard}, record 1 at byte {begin}: {says}"]
+
+
+def test_a_file_that_ends_inside_a_later_record(tmp_path: Path) -> None:
+    record = writer.example(writer.episode())
+    shard = writer.write_dataset(tmp_path, [[record] * 3, [record]])[0]
+    begin, end = records(shard)[1:3]
+    shard.write_bytes(shard.read_bytes()[: end - 10])
+    indices, errors = read(tmp_path)
+    assert indices == [0, 3]
+    assert [str(error) for error in errors] == [
+        f"{shard}, record 1 at byte {begin}: the file ends inside the record "
+        f"({end - begin} bytes, {end - begin - 10} left)"
+    ]
 
 
 def test_a_file_cut_between_two_records(tmp_path: Path) -> None:
@@ -191,6 +240,32 @@ def test_a_description_that_is_wrong(tmp_path: Path, shards: list[Path], file: s
     change(tmp_path, file, edit)
     assert says in refused(tmp_path)
     assert file in refused(tmp_path)
+
+
+def test_other_vectors_of_the_observation(tmp_path: Path) -> None:
+    """Those may hold what nobody asked for, NaN among it; a state may not."""
+    features = {**writer.episode(), "steps/observation/speed": [0.5, float("nan")] * 4}
+    shard = writer.write_dataset(tmp_path, [[writer.example(features)]])[0]
+    path = shard.parent / "features.json"
+    description = json.loads(path.read_text())
+    steps = description["featuresDict"]["features"]["steps"]["sequence"]["feature"]["featuresDict"]["features"]
+    observation = steps["observation"]["featuresDict"]["features"]
+    observation["speed"] = {
+        **observation["state"],
+        "tensor": {**observation["state"]["tensor"], "shape": {"dimensions": ["2"]}},
+    }
+    path.write_text(json.dumps(description))
+    reader = Reader(tmp_path)
+    assert reader.vectors == ("speed", "state")
+    (episode,) = reader
+    np.testing.assert_array_equal(episode.vectors["state"], episode.state)
+    np.testing.assert_array_equal(episode.vectors["speed"], np.array([[0.5, np.nan]] * 4, np.float32))
+
+
+def test_a_dataset_is_recognised_by_its_description(tmp_path: Path, shards: list[Path]) -> None:
+    assert all(Reader.recognises(path) for path in (tmp_path, tmp_path / "tiny", tmp_path / "tiny" / "1.0.0"))
+    assert not Reader.recognises(tmp_path / "nowhere")
+    assert not Reader.recognises(shards[0])
 
 
 def test_where_the_dataset_is(tmp_path: Path, shards: list[Path]) -> None:
