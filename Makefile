@@ -41,6 +41,10 @@ test-runtime: ## tests without torch on each Python of 3.10-3.13 that is here
 bench: .venv/.dev ## stage and deadline benchmarks against benchmarks/budgets.toml
 	@$(VENV) -m benchmarks.bench
 
+.PHONY: compile-matrix
+compile-matrix: .venv/.dev ## every graph of every family and precision through TensorRT-RTX for SM86; no GPU needed
+	@$(VENV) -m benchmarks.compile_matrix
+
 .PHONY: demo-policy
 demo-policy: .venv/.export ## train the demo checkpoint anew: up to 2 h on two cores, minutes on a GPU; resumes
 	@$(VENV) -m benchmarks.demo.train

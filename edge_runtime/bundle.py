@@ -17,7 +17,7 @@ import msgspec
 from edge_runtime.bundle_spec import FastScheme, Manifest, ManifestFile, PolicySpec, TokenSpec, impossible
 from edge_runtime.errors import BundleError
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 ENGINES = "engines"
 _UNSEALED = "0" * 64
@@ -71,7 +71,9 @@ def open_bundle(path: Path) -> Bundle:
             f"{path / unlisted[0]}: not in the manifest; a bundle holds nothing that was not sealed with it"
         )
     wanted = {f"graphs.{k}": v for k, v in manifest.graphs.items()}
-    wanted |= {"constants": manifest.constants, "accuracy": manifest.accuracy}
+    wanted |= {"constants": manifest.constants, "accuracy": manifest.accuracy, "probes": manifest.probes}
+    if manifest.quantization is not None:
+        wanted["quantization.table"] = manifest.quantization.table
     if manifest.tokenizer:
         wanted["tokenizer"] = manifest.tokenizer
     head = manifest.spec.head

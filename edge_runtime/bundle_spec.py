@@ -203,13 +203,33 @@ class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     flops: int
 
 
+class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a bundle was made of the float32 bundle whose seal is `origin`, for `target` (`edge_runtime.targets`).
+
+    `parts`: part of the model → its precision; `floats`: part → the type of its floats, those between integers
+    included; `kept`: how many layers stayed in floating point although their part is quantized. `ranges`: how the
+    levels of activations were chosen. `table` is the file with every layer's precision, input range and sensitivity.
+    """
+
+    target: str
+    origin: str
+    parts: dict[str, str]
+    floats: dict[str, str]
+    ranges: Literal["max", "percentile", "smooth"]
+    block: int
+    kept: int
+    table: str
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """manifest.json. `graphs` maps component → file. `tokenizer` is "" in a bundle that takes tokens and no words.
 
-    `verdict` is that of `accuracy.json`; `seal` is the sha256 of the manifest with the seal itself as 64 zeros.
+    `verdict` is that of `accuracy.json`: "accepted" is a fail that a person has accepted. `probes` is the file of
+    observations with the answers that the reference gave (`edge_runtime.probes`). `quantization` is null in a bundle
+    of float32. `seal` is the sha256 of the manifest with the seal itself as 64 zeros.
     """
 
-    format: int = 2
+    format: int = 3
     source: Source
     spec: PolicySpec
     graphs: dict[str, str]
@@ -217,9 +237,16 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     constants: str
     tokenizer: str
     accuracy: str
-    verdict: Literal["pass", "fail"]
+    probes: str
+    verdict: Literal["pass", "fail", "accepted"]
+    quantization: Quantization | None = None
     files: dict[str, ManifestFile] = {}
     seal: str = ""
+
+    @property
+    def has_half(self) -> bool:
+        """Whether some floats have 16 bits: ONNX Runtime on a CPU has no bfloat16 and computes float16 in float32."""
+        return self.quantization is not None and bool({"bf16", "fp16"} & set(self.quantization.floats.values()))
 
 
 def impossible(manifest: Manifest) -> str:
@@ -228,8 +255,8 @@ def impossible(manifest: Manifest) -> str:
 
 
 def _impossible(manifest: Manifest) -> Iterator[str]:
-    if manifest.verdict != "pass":
-        yield "verdict: it did not pass its accuracy gate; export it again"
+    if manifest.verdict == "fail":
+        yield "verdict: it did not pass its accuracy gate; make it again"
     spec = manifest.spec
     wanted = GRAPHS[type(spec.head)]
     for field, found in (("graphs", manifest.graphs), ("costs", manifest.costs)):

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import click
 
 from drivers.errors import DriverError
-from edge_runtime.commands import measure, models, robot, run, talk
+from edge_runtime.commands import compile, data, measure, models, precision, robot, run, talk
 from edge_runtime.errors import EdgeError
 from edge_runtime.suggest import did_you_mean
 
 SECTIONS: tuple[tuple[str, tuple[click.Command, ...]], ...] = (
     ("Run", run.COMMANDS),
     ("Talk to a running robot", talk.COMMANDS),
-    ("Models", models.COMMANDS),
+    ("Models", (*models.COMMANDS, *data.COMMANDS, *precision.COMMANDS, *compile.COMMANDS)),
     ("Robot", robot.COMMANDS),
     ("Measure", measure.COMMANDS),
 )

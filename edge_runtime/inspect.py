@@ -6,11 +6,12 @@ import math
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from edge_runtime import roofline
+from edge_runtime import accuracy_text, quantization_text, roofline
+from edge_runtime.accuracy import Accuracy
 from edge_runtime.bundle import Bundle, open_bundle
 from edge_runtime.bundle_spec import (
     CameraSpec,
@@ -24,11 +25,19 @@ from edge_runtime.bundle_spec import (
     TokenSpec,
     VectorSpec,
 )
+from edge_runtime.errors import BundleError
+from edge_runtime.layer_table import LayerTable
 
 WIDTH = 100
 """Columns of the text."""
+T = TypeVar("T")
 _MISSING = {"mask": "masked", "black": "shown black", "refuse": "refused"}
 _MALFORMED = {"fault": "is a fault", "pad": "is padded as the reference does"}
+_VERDICT = {
+    "pass": "pass",
+    "fail": "fail",
+    "accepted": "accepted: its errors are beyond the gate, and a person accepted that when it was made",
+}
 
 
 def inspect(path: Path, device: str = "", precision: Iterable[str] = (), steps: int = 0) -> tuple[str, dict[str, Any]]:
@@ -43,18 +52,41 @@ def inspect(path: Path, device: str = "", precision: Iterable[str] = (), steps: 
     bundle, precision = open_bundle(path), tuple(precision)
     parts = roofline.parts(bundle.manifest, precision, steps)
     floor = roofline.roofline(parts, device) if device else None
-    accuracy = msgspec.json.decode((path / bundle.manifest.accuracy).read_bytes())
+    accuracy = _accuracy_of(bundle)
+    quantization = bundle.manifest.quantization
+    table = None if quantization is None else _read(path / quantization.table, LayerTable)
     facts = {
         "path": str(path),
         "manifest": msgspec.to_builtins(bundle.manifest),
-        "accuracy": accuracy,
+        "accuracy": msgspec.to_builtins(accuracy),
+        "layers": None if table is None else msgspec.to_builtins(table),
         "runs": {part.name: part.runs for part in parts},
         "roofline": None if floor is None else _floor_facts(floor, bundle.spec, precision),
     }
     lines = [*_interface(bundle), "", *_components(parts, floor)]
     lines += _field("what if", f"the precision were {', '.join(precision)}") if precision else []
     lines += _devices() if floor is None else _floor(floor, bundle.spec)
-    return "\n".join((*lines, *_accuracy(accuracy), *_files(bundle))), facts
+    if quantization is not None and table is not None:
+        said = quantization_text.fields(quantization, bundle.manifest.source, table)
+        lines += ["", *(line for label, words in said for line in _field(label, words))]
+        lines += quantization_text.layers(table, WIDTH)
+    return "\n".join((*lines, *_accuracy(accuracy, bundle.manifest.verdict), *_files(bundle))), facts
+
+
+def _read(path: Path, type_: type[T]) -> T:
+    """A JSON file of the bundle; `BundleError` where it is of another form."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=type_)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path}: {error}; make the bundle again") from error
+
+
+def _accuracy_of(bundle: Bundle) -> Accuracy:
+    path, verdict = bundle.path / bundle.manifest.accuracy, bundle.manifest.verdict
+    accuracy = _read(path, Accuracy)
+    if accuracy.verdict != ("fail" if verdict == "accepted" else verdict):
+        raise BundleError(f"{path}: verdict is {accuracy.verdict}, the manifest says {verdict}; make the bundle again")
+    return accuracy
 
 
 def _field(label: str, text: str) -> list[str]:
@@ -210,22 +242,25 @@ def _figure(value: float) -> str:
     return f"{value:,.{min(4, max(0, behind))}f}"
 
 
-def _accuracy(accuracy: dict[str, Any]) -> list[str]:
-    rows = {**accuracy["components"], "end to end": accuracy["end_to_end"]}
-    lines = ["", f"  against {accuracy['reference']}: {accuracy['verdict']}"]
-    lines.append(f"    {'':<22}{'cosine':>10}{'max error':>11}{'mean':>10}{'gate':>10}")
-    for name, row in rows.items():
-        lines.append(
-            f"    {name:<22}{row['cosine']:>10.7f}{row['max_error']:>11.1e}{row['mean_error']:>10.1e}"
-            f"{row['gate'] * row['scale']:>10.1e}  {row['unit']}".rstrip()
+def _accuracy(accuracy: Accuracy, verdict: str) -> list[str]:
+    lines = ["", *_wrapped(f"against {accuracy.reference}, {accuracy.observations}: {_VERDICT[verdict]}", "  ")]
+    lines.append(f"    {'':<22}{'cosine':>10}{'relative':>11}{'max error':>11}{'gate':>10}")
+    for name, row in accuracy.components.items():
+        gate = f"{row.gate * row.scale:>10.1e}" if row.gate is not None else ""
+        lines.append(f"    {name:<22}{row.cosine:>10.7f}{row.relative_error:>11.1e}{row.max_error:>11.1e}{gate}")
+    words = accuracy_text.actions(accuracy.actions)
+    if accuracy.closed_loop is not None:
+        words.append(accuracy_text.closed_loop(accuracy.closed_loop))
+    if accuracy.head is not None:
+        words.append(
+            f"of {accuracy.head.steps} tokens, the full head's best was an action token "
+            f"{accuracy.head.same_argmax} times, and then the same"
         )
-    if accuracy.get("head"):
-        head = accuracy["head"]
-        lines.append(
-            f"    of {head['steps']} tokens, the full head's best was an action token {head['same_argmax']} times, "
-            "and then the same"
-        )
-    return lines
+    return [*lines, *(line for text in words for line in _wrapped(text, "    "))]
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False)
 
 
 def _files(bundle: Bundle) -> list[str]:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from edge_runtime import plugins
-from edge_runtime.bundle import open_bundle
+from edge_runtime.bundle import Bundle, open_bundle
+from edge_runtime.errors import BundleError
 from edge_runtime.policies.graph_policy import GraphPolicy
 from edge_runtime.policies.runners import runner
 
@@ -24,5 +25,19 @@ def open_policy(
     `flow_steps`, `seed` and `on_malformed` as in `runner`.
     """
     checked = open_bundle(bundle)
+    refuse_backend(checked, backend)
     engine = plugins.load("edge_runtime.backends", backend).Engine(threads)
     return runner(checked, engine, flow_steps=flow_steps, seed=seed, on_malformed=on_malformed)
+
+
+def refuse_backend(bundle: Bundle, backend: str) -> None:
+    """Raise `BundleError` where `backend` has no arithmetic for what is in the bundle."""
+    quantization = bundle.manifest.quantization
+    if backend != "ort" or quantization is None:
+        return
+    for part, kind in quantization.floats.items():
+        if kind == "bf16":
+            raise BundleError(
+                f"{bundle.path}: made for {quantization.target}: its {part} computes in bf16, which ONNX Runtime has "
+                "not on a CPU; compile it there (edge compile) or quantize the original with --target cpu"
+            )

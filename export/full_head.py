@@ -5,22 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import msgspec
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
+from edge_runtime.accuracy import HeadCheck
 from export.errors import ExportError
 
 _ROWS = 16384
 """Rows of the full table that are turned to float32 at a time."""
-
-
-class HeadCheck(msgspec.Struct, frozen=True):
-    """Of `steps` decoded tokens, in how many the full head's best token was an action token (and then the same one)."""
-
-    steps: int
-    same_argmax: int
 
 
 @contextmanager

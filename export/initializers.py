@@ -37,7 +37,7 @@ def give_values(graph: ir.Graph, weights: Mapping[str, Callable[[], Tensor]]) ->
         if value.const_value is None:
             if name not in weights:
                 raise ExportError(f"{name}: has no weights; the graph's module was built without them")
-            _lazily(value, partial(_array, weights[name]))
+            lazily(value, partial(_array, weights[name]))
 
 
 def fold_constants(graph: ir.Graph) -> None:
@@ -81,7 +81,7 @@ def _fold(graph: ir.Graph, node: ir.Node) -> None:
     if largest is not None:
         folded.name = largest.name
     graph.initializers[str(folded.name)] = folded
-    _lazily(folded, compute)
+    lazily(folded, compute)
 
 
 def _evaluate(node: onnx.NodeProto, inputs: Mapping[str, ir.TensorProtocol]) -> Array:
@@ -100,7 +100,7 @@ def _array(read: Callable[[], Tensor]) -> Array:
     return np.ascontiguousarray(array)
 
 
-def _lazily(value: ir.Value, compute: Callable[[], Array]) -> None:
+def lazily(value: ir.Value, compute: Callable[[], Array]) -> None:
     """Let `value` have what `compute` returns. It is called anew each time, and nobody keeps what it returned."""
     dtype, shape = value.dtype, value.shape
     assert isinstance(dtype, ir.DataType)
@@ -132,6 +132,13 @@ def write_beside(graph: ir.Graph, path: Path) -> None:
             if tensor is None or shape is None or tensor.nbytes <= INSIDE_BYTES:
                 continue
             offset = file.seek(-file.tell() % ALIGNMENT, os.SEEK_CUR)
-            file.write(np.ascontiguousarray(tensor.numpy()).reshape(-1).view(np.uint8).data)
+            file.write(_stored(tensor))
             place = (path.name, offset, tensor.nbytes)
             value.const_value = ir.ExternalTensor(*place, tensor.dtype, shape=shape, name=str(value.name))
+
+
+def _stored(tensor: ir.TensorProtocol) -> bytes | memoryview:
+    """The bytes of a tensor in a file; two int4 share one."""
+    if tensor.dtype.bitwidth < 8:
+        return tensor.tobytes()
+    return np.ascontiguousarray(tensor.numpy()).reshape(-1).view(np.uint8).data

@@ -15,15 +15,17 @@ from torch import Tensor, nn
 from export.errors import ExportError
 from export.flops import count_flops
 from export.initializers import INSIDE_BYTES, fold_constants, give_values, read_all, weight_bytes, write_beside
-from export.tracing import OPSET, traced, weights_of
+from export.tracing import traced, weights_of
 from export.weights import Weights
 
 IR_VERSION = 9
 """The file format of that opset; ONNX Runtime 1.17 refuses newer ones."""
 INLINE_BYTES = 64_000_000
 """Weights beyond this go to `<file>.data`: a session copies what stands in the protobuf, which cannot hold 2 GiB."""
-_ALLOWED = {onnx.TensorProto.DataType.Name(t): t for t in (1, 2, 3, 6, 7, 9, 10, 16)}
-"""FLOAT UINT8 INT8 INT32 INT64 BOOL FLOAT16 BFLOAT16."""
+_ALLOWED = frozenset({1, 2, 3, 6, 7, 9, 10, 16, 17, 22})
+"""FLOAT UINT8 INT8 INT32 INT64 BOOL FLOAT16 BFLOAT16 FLOAT8E4M3FN INT4."""
+NEWEST_OPSET = 21
+"""With int4 weights; whatever else there is keeps to `OPSET`."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,17 @@ def write_onnx(module: nn.Module, signature: Signature, path: Path, weights: Wei
     model = traced(module, signature.inputs, signature.outputs)
     give_values(model.graph, _readers(module, weights or {}))
     fold_constants(model.graph)
+    model.ir_version = IR_VERSION
+    return save_graph(model, path)
+
+
+def save_graph(model: ir.Model, path: Path) -> Written:
+    """Write `model` to `path`, weights one at a time, and check the file. Its weights are gone then."""
     if weight_bytes(model.graph) > INLINE_BYTES:
         write_beside(model.graph, path.with_name(f"{path.name}.data"))
     else:
         read_all(model.graph)
-    model.ir_version = IR_VERSION
     proto = ir.serde.serialize_model(model)
-    del model
     _strip(proto)
     onnx.save(proto, str(path))
     del proto
@@ -90,10 +96,10 @@ def check_onnx(path: Path) -> Written:
     onnx.checker.check_model(str(path))
     model = onnx.shape_inference.infer_shapes(_without_weights(path), strict_mode=True)
     domains = {o.domain: o.version for o in model.opset_import} | {n.domain: 0 for n in model.graph.node if n.domain}
-    if set(domains) != {""} or domains[""] > OPSET or model.functions:
-        raise ExportError(f"{path.name}: operators beyond the standard opset {OPSET}: {domains}")
+    if set(domains) != {""} or domains[""] > NEWEST_OPSET or model.functions:
+        raise ExportError(f"{path.name}: operators beyond the standard opset {NEWEST_OPSET}: {domains}")
     for name, kind in _types(model.graph):
-        if kind not in _ALLOWED.values():
+        if kind not in _ALLOWED:
             raise ExportError(
                 f"{path.name}: {name} is {onnx.TensorProto.DataType.Name(kind)}, which robots do not take"
             )
@@ -109,7 +115,7 @@ def check_onnx(path: Path) -> Written:
     return Written(
         parameters=sum(sizes.values()),
         precision=str(onnx.helper.tensor_dtype_to_np_dtype(precision)),
-        bytes=sum(math.prod(t.dims) * int(ir.DataType(t.data_type).itemsize) for t in weights if t.name not in tables),
+        bytes=sum(math.prod(t.dims) * ir.DataType(t.data_type).bitwidth // 8 for t in weights if t.name not in tables),
         flops=count_flops(model.graph),
     )
 

@@ -12,8 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from edge_runtime.accuracy import Accuracy
 from edge_runtime.bundle import MANIFEST, Bundle, seal
 from edge_runtime.bundle_spec import CameraSpec, Cost, FlowSpec, Manifest, PolicySpec, Source, TokenSpec, impossible
+from edge_runtime.probes import FILE as PROBES
+from edge_runtime.probes import Probe, write_probes
 from export import layouts, pieces, reference
 from export.checkpoint import Checkpoint
 from export.errors import CheckpointError, ExportError
@@ -25,7 +28,8 @@ from export.layouts.text import read_tokenizer
 from export.loading import bound, empty_model
 from export.onnx_file import write_onnx
 from export.staging import staged
-from export.verify import Accuracy, verify
+from export.steps import Progress, Steps
+from export.verify import verify
 from export.weights import Weights
 
 CONSTANTS, TOKENIZER, ACCURACY = "constants.safetensors", "tokenizer.json", "accuracy.json"
@@ -33,9 +37,6 @@ LARGEST_SIDE = 1 << 14
 """Pixels of a frame's longer side, in every manifest."""
 MODEL = "model."
 """What stands before a model's parameter names inside its graphs."""
-
-Progress = Callable[[str, float], None]
-"""Called with what is being done and which part of the whole is done, 0 to 1."""
 
 
 def export_checkpoint(
@@ -46,8 +47,7 @@ def export_checkpoint(
     An existing bundle at `out` is replaced when the new one is verified. Raises `CheckpointError`, `ExportError` and
     `BundleError`, and leaves nothing behind then.
     """
-    steps = Steps(progress)
-    steps.begin("checkpoint")
+    steps = Steps(progress, "checkpoint")
     options = options or Options()
     source = _for_this_robot(layouts.read(checkpoint, options), options)
     kind = family(source.family)
@@ -73,45 +73,13 @@ def export_checkpoint(
         costs = {name: Cost(w.parameters, w.precision, w.bytes, w.flops) for name, w in written.items()}
         manifest = msgspec.structs.replace(manifest, costs=costs)
         steps.begin("verification")
-        accuracy = _verify(Bundle(new, manifest), source, modules, weights, steps.say)
+        accuracy, probes = _verify(Bundle(new, manifest), source, modules, weights, steps.say)
         steps.begin("seal")
+        write_probes(new / PROBES, probes)
         (new / ACCURACY).write_bytes(msgspec.json.format(msgspec.json.encode(accuracy), indent=2) + b"\n")
         seal(new, manifest)
     steps.begin("done")
     return out
-
-
-class Steps:
-    """Progress over named steps of equal length; within one, over the weights that it reads."""
-
-    def __init__(self, progress: Progress | None) -> None:
-        self._progress = progress
-        self.names: tuple[str, ...] = ("checkpoint",)
-        self._name = ""
-
-    def begin(self, name: str) -> None:
-        self._name = name
-        self.say(0.0)
-
-    def counting(self, weights: Weights, module: nn.Module) -> Weights:
-        """The same weights, and the part of the module's numbers that was read is told."""
-        sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
-        total, done = max(1, sum(sizes[name] for name in weights if name in sizes)), [0]
-
-        def counted(name: str, read: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
-            def reading() -> torch.Tensor:
-                done[0] += sizes.get(name, 0)
-                self.say(min(1.0, done[0] / total))
-                return read()
-
-            return reading
-
-        return {name: counted(name, read) for name, read in weights.items()}
-
-    def say(self, part: float) -> None:
-        if self._progress is not None:
-            at = self.names.index(self._name) if self._name in self.names else len(self.names)
-            self._progress(self._name, min(1.0, (at + part) / len(self.names)))
 
 
 def _write_constants(kind: Family, model: nn.Module, weights: Weights, source: Checkpoint, new: Path) -> None:
@@ -131,7 +99,7 @@ def _verify(
     modules: Mapping[str, nn.Module],
     weights: Weights,
     told: Callable[[float], None],
-) -> Accuracy:
+) -> tuple[Accuracy, list[Probe]]:
     in_graphs = {MODEL + key: read for key, read in weights.items()}
     given = {name: (module, None if name == "image" else in_graphs) for name, module in modules.items()}
     vocab = source.config.vocab
@@ -139,11 +107,11 @@ def _verify(
     if not isinstance(source.spec.head, TokenSpec):
         return verify(bundle, vocab, torch_engine, engine, told)
     with head_inputs(modules["prefill"].get_submodule("model")) as hidden:
-        accuracy = verify(bundle, vocab, torch_engine, engine, told)
+        accuracy, probes = verify(bundle, vocab, torch_engine, engine, told)
     names = frozenset(name.removeprefix(source.prefix) for name in source.stored.names)
     table = source.stored.tensor(source.prefix + family(source.family).source("head.weight", names, source.config).name)
     token_ids = load_file(bundle.path / CONSTANTS)["token_ids"]
-    return msgspec.structs.replace(accuracy, head=check_head(hidden, table, token_ids))
+    return msgspec.structs.replace(accuracy, head=check_head(hidden, table, token_ids)), probes
 
 
 def _refuse_unused(source: Checkpoint, options: Options) -> None:
@@ -195,5 +163,6 @@ def _manifest(source: Checkpoint, components: Iterable[str]) -> Manifest:
         constants=CONSTANTS,
         tokenizer=TOKENIZER if source.tokenizer is not None else "",
         accuracy=ACCURACY,
+        probes=PROBES,
         verdict="pass",
     )

@@ -2,7 +2,8 @@
 
 Every filter is one constant matrix for the columns and one for the rows, so that a robot's graph needs no Resize
 operator, which runtimes round differently. Those matrices are nearly all zeros and never stored whole (`Lerp`,
-`PilPass`), and frames are only ever transposed as tables of two axes, for which runtimes have fast code.
+`PilPass`), and frames are only ever transposed as tables of two axes, for which runtimes have fast code. A frame is
+made float32 before anything else: TensorRT takes bytes as an input and has no operator on them but Cast.
 """
 
 from __future__ import annotations
@@ -73,9 +74,9 @@ class Resize(nn.Module):
 
 
 class TorchResize(nn.Module):
-    """uint8 [h, w, 3] → float32 [H, W, 3] in [0, 1]: `F.interpolate(frame / 255, mode="bilinear")`, as lerobot does it.
+    """uint8 [h, w, 3] → float32 [H, W, 3] in [0, 1]: `F.interpolate(frame / 255, mode="bilinear")`, as lerobot's.
 
-    That is without antialias: rows that nobody will see are dropped before anything is converted.
+    That is without antialias.
     """
 
     def __init__(self, source: tuple[int, int], target: tuple[int, int]) -> None:
@@ -84,7 +85,7 @@ class TorchResize(nn.Module):
         self.rows, self.columns = (Lerp(*taps(old, new)) if old != new else None for old, new in sides)
 
     def forward(self, frame: Tensor) -> Tensor:
-        return unit(across(self.columns, down(self.rows, frame)))
+        return across(self.columns, down(self.rows, frame.to(torch.float32) / WHITE))
 
 
 class PilResize(nn.Module):
@@ -106,7 +107,7 @@ class PilResize(nn.Module):
         )
 
     def forward(self, frame: Tensor) -> Tensor:
-        levels = down(self.rows, across(self.columns, frame)).to(torch.float32)
+        levels = down(self.rows, across(self.columns, frame.to(torch.float32)))
         return (levels if self.whole else levels.round().clamp(0.0, WHITE)) / WHITE
 
 
@@ -128,10 +129,7 @@ class Crop(nn.Module):
 
 
 class Lerp(nn.Module):
-    """[source, n] → float32 [target, n], each line between two: their indices int64 [2, target], the second's share.
-
-    Bytes become [0, 1] on the way.
-    """
+    """[source, n] → float32 [target, n], each between two: their indices int64 [2, target], the second's share."""
 
     def __init__(self, pairs: Tensor, share: Tensor) -> None:
         super().__init__()
@@ -140,8 +138,7 @@ class Lerp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         share, lines = self.get_buffer("share"), x.index_select(0, self.get_buffer("pairs"))
-        first, second = unit(lines[: len(share)]), unit(lines[len(share) :])
-        return first * (1.0 - share) + second * share
+        return lines[: len(share)] * (1.0 - share) + lines[len(share) :] * share
 
 
 class PilPass(nn.Module):
@@ -172,7 +169,7 @@ class PilPass(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         coarse, fine = self.get_buffer("coarse"), self.get_buffer("fine")
         blocks, _, reach = coarse.shape
-        stretches = x.index_select(0, self.get_buffer("lines")).to(torch.float32).reshape(blocks, reach, -1)
+        stretches = x.index_select(0, self.get_buffer("lines")).reshape(blocks, reach, -1)
         rest = fine @ stretches
         levels = (coarse @ stretches + (rest.floor() if self.whole else rest)) * (256.0 / PIL_ONE)
         if self.whole:
@@ -195,11 +192,6 @@ def across(lines: nn.Module | None, x: Tensor) -> Tensor:
     height, width, _ = x.shape
     made: Tensor = lines(x.reshape(height, -1).t().reshape(width, -1))
     return made.reshape(-1, height).t().reshape(height, -1, 3)
-
-
-def unit(x: Tensor) -> Tensor:
-    """Bytes → [0, 1]; what is float32 already stays."""
-    return x if x.dtype == torch.float32 else x.to(torch.float32) / WHITE
 
 
 def taps(source: int, target: int) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
 
 from export.errors import CheckpointError
-from export.protobuf import Message
+from edge_runtime.protobuf import Message
 
 SPACE = "\u2581"
 """What stands for a space in pieces (kSpaceSymbol)."""

@@ -8,51 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edge_runtime.accuracy import FLOAT32_GATE, Accuracy, Measure, Running, action_errors
 from edge_runtime.backends.base import Backend
 from edge_runtime.bundle import Bundle
-from edge_runtime.bundle_spec import FlowSpec, Normalisation, PolicySpec
+from edge_runtime.bundle_spec import FlowSpec, PolicySpec
 from edge_runtime.policies import flow, tokens
 from edge_runtime.policies.base import Observation, Prompt
 from edge_runtime.policies.graph_policy import GraphPolicy, recorded
 from edge_runtime.policies.runners import runner
+from edge_runtime.probes import Probe
 from export.errors import ExportError
-from export.full_head import HeadCheck
 
-FLOAT32_GATE = 1e-4
-"""Largest error, as a part of the reference's largest value (or of 1 where that is smaller)."""
 SEEDS = (0, 1)
 Floats = NDArray[np.float32]
 Pairs = list[tuple[NDArray[Any], NDArray[Any]]]
-
-
-class Measure(msgspec.Struct, frozen=True):
-    """Bundle against PyTorch over all seeds. Errors are in `unit`; the gate holds `max_error` divided by `scale`."""
-
-    unit: str
-    cosine: float
-    max_error: float
-    mean_error: float
-    scale: float
-    gate: float
-    verdict: Literal["pass", "fail"]
-
-
-class Accuracy(msgspec.Struct, frozen=True):
-    """accuracy.json. Components are named graph.output."""
-
-    verdict: Literal["pass", "fail"]
-    reference: str
-    seeds: tuple[int, ...]
-    components: dict[str, Measure]
-    end_to_end: Measure
-    head: HeadCheck | None = None
 
 
 @dataclass(frozen=True)
@@ -111,31 +86,41 @@ def run(policy: GraphPolicy, given: Example) -> Outcome:
 
 def verify(
     bundle: Bundle, vocab: int, reference: Backend, found: Backend, told: Callable[[float], None] | None = None
-) -> Accuracy:
-    """Hold the graphs of `found` against those of `reference` on every seed.
+) -> tuple[Accuracy, list[Probe]]:
+    """Hold the graphs of `found` against those of `reference` on every seed; the reference's answers become probes.
 
-    The seeds take different numbers of flow steps. `told` is called with the part that is done. Raise `ExportError`
-    that names the first component that fails.
+    The seeds take different numbers of flow steps, but for the probes. `told` is called with the part that is done.
+    Raise `ExportError` that names the first component that fails.
     """
     wanted, got = _outcomes(bundle, vocab, (reference, found), told)
     for seed, a, b in zip(SEEDS, got, wanted, strict=True):
         if a.tokens != b.tokens:
             raise ExportError(f"tokens: with seed {seed} the bundle wrote {a.tokens}, PyTorch {b.tokens}")
-    components = {name: measure(_pairs(name, got, wanted), FLOAT32_GATE) for name in wanted[0].outputs}
-    spec = bundle.spec
-    units = next((unit for unit in spec.action.units if unit), "the robot's units")
-    actions: Pairs = [(a.actions, b.actions) for a, b in zip(got, wanted, strict=True)]
-    end_to_end = measure(actions, FLOAT32_GATE, units, _spread(spec.action_normalisation))
-    for name, result in {**components, "actions": end_to_end}.items():
+    gate = FLOAT32_GATE.max_share
+    components = {name: measure(_pairs(name, got, wanted), gate) for name in wanted[0].outputs}
+    for name, result in components.items():
         if result.verdict != "pass":
             raise ExportError(
-                f"{name}: the bundle is {result.max_error:.3g} {result.unit} away from PyTorch, the gate is "
-                f"{result.gate * result.scale:.3g} (cosine {result.cosine:.6f}); nothing was written"
+                f"{name}: the bundle is {result.max_error:.3g} away from PyTorch, the gate is "
+                f"{(result.gate or 0.0) * result.scale:.3g} (cosine {result.cosine:.6f}); nothing was written"
             )
+    errors = action_errors(
+        bundle.spec,
+        [outcome.actions for outcome in got],
+        [outcome.actions for outcome in wanted],
+        FLOAT32_GATE,
+        [(a.tokens, b.tokens) for a, b in zip(got, wanted, strict=True)],
+    )
+    if errors.verdict != "pass":
+        raise ExportError(
+            f"actions: {errors.worst} is {errors.max_share:.3g} of its range away from PyTorch, the gate is {gate}; "
+            "nothing was written"
+        )
     last = list(wanted[0].outputs)[-1]
-    if measure([(got[0].outputs[last][0], wanted[1].outputs[last][0])], FLOAT32_GATE).verdict == "pass":
+    if measure([(got[0].outputs[last][0], wanted[1].outputs[last][0])], gate).verdict == "pass":
         raise ExportError(f"{last}: another input gives the same one, so comparing them proves nothing")
-    return Accuracy("pass", f"PyTorch {torch.__version__} float32", SEEDS, components, end_to_end)
+    said = f"PyTorch {torch.__version__} float32", f"{len(SEEDS)} seeded observations"
+    return Accuracy("pass", *said, components, errors), _probes(bundle, vocab, wanted)
 
 
 def _outcomes(
@@ -154,6 +139,14 @@ def _outcomes(
     return found
 
 
+def _probes(bundle: Bundle, vocab: int, wanted: Sequence[Outcome]) -> list[Probe]:
+    """The reference's answers that took all flow steps."""
+    some = SEEDS[:1] if isinstance(bundle.spec.head, FlowSpec) else SEEDS
+    examples = [example(bundle.spec, vocab, seed) for seed in some]
+    pairs = zip(examples, wanted, strict=False)
+    return [Probe(given.observation, given.noise, outcome.actions, outcome.tokens) for given, outcome in pairs]
+
+
 def _pairs(name: str, got: list[Outcome], wanted: list[Outcome]) -> Pairs:
     return [
         pair
@@ -162,26 +155,9 @@ def _pairs(name: str, got: list[Outcome], wanted: list[Outcome]) -> Pairs:
     ]
 
 
-def _spread(norm: Normalisation) -> float:
-    """The largest change in action units that one normalised unit makes; 1 where there is none."""
-    factors = norm.b if norm.kind in ("mean_std", "none") else tuple(b - a for a, b in zip(norm.a, norm.b, strict=True))
-    return float(np.max(np.abs(factors), initial=0.0)) or 1.0
-
-
-def measure(pairs: Pairs, gate: float, unit: str = "", least_scale: float = 1.0) -> Measure:
+def measure(pairs: Pairs, gate: float | None) -> Measure:
     """Compare (found, reference) arrays. What is not finite fails."""
-    a, b = (np.concatenate([np.ravel(p[i]) for p in pairs]).astype(np.float64) for i in (0, 1))
-    finite = bool(np.isfinite(a).all() and np.isfinite(b).all())
-    error = np.abs(a - b) if finite else np.full(1, np.inf)
-    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
-    scale = max(least_scale, float(np.abs(b).max()))
-    passed = finite and float(error.max()) <= gate * scale
-    return Measure(
-        unit=unit,
-        cosine=float(a @ b) / norm if finite and norm > 0 else 0.0,
-        max_error=float(error.max()),
-        mean_error=float(error.mean()),
-        scale=scale,
-        gate=gate,
-        verdict="pass" if passed else "fail",
-    )
+    running = Running(gate)
+    for found, reference in pairs:
+        running.add(found, reference)
+    return running.measure()

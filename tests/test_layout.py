@@ -16,6 +16,7 @@ PACKAGES = ("calibration", "drivers", "edge_runtime", "export")
 OURS = (*PACKAGES, "benchmarks", "tests")
 MODULES = {name for package in PACKAGES for name, _ in modules(package)}
 
+SHARED = tuple(f"edge_runtime.{name}" for name in ("accuracy", "probes", "verify", "layer_table", "targets", "protobuf", "suggest"))
 MAY_IMPORT = {
     "drivers": ("drivers",),
     "edge_runtime": ("edge_runtime", "drivers.errors", "drivers.motors.base", "drivers.cameras.base"),
@@ -26,6 +27,7 @@ MAY_IMPORT = {
         "edge_runtime.bundle",
         "edge_runtime.bundle_spec",
         "edge_runtime.backends",
+        "edge_runtime.recording_spec",
     ),
     "export": (
         "export",
@@ -35,11 +37,13 @@ MAY_IMPORT = {
         "edge_runtime.bundle_spec",
         "edge_runtime.backends",
         "edge_runtime.policies",
+        *SHARED,
     ),
 }
 """The table of the design; errors belong to the contracts that raise them.
 
-One row more than there: export verifies a bundle with the very policy that will run it, not with a copy of it.
+More rows than there: export verifies a bundle with the very policy that will run it, by the figures and the gate that
+the robot holds it to, not with copies of them.
 """
 
 HEAVY = ("torch", "onnx", "onnxscript", "transformers", "torchvision")

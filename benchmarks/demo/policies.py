@@ -23,7 +23,7 @@ from edge_runtime.bundle_spec import FlowSpec
 from edge_runtime.policies.base import Observation
 from edge_runtime.policies.flow import Runner
 from edge_runtime.tokenizer import PromptTokenizer
-from export import layouts
+from export import layouts, torch_graph
 from export.image import ImageGraph
 from export.layouts.options import Options
 from export.loading import load_model
@@ -112,10 +112,11 @@ class InTorch:
 
 
 class InBundle:
-    """The exported bundle, through the runtime's own policy code."""
+    """A bundle, through the runtime's own policy code: by ONNX Runtime, or in PyTorch where its floats are half."""
 
     def __init__(self, bundle: Path, eyes: Eyes = "open") -> None:
-        self._runner = Runner(open_bundle(bundle), ort.Engine())
+        opened = open_bundle(bundle)
+        self._runner = Runner(opened, torch_graph.Engine() if opened.manifest.has_half else ort.Engine())
         spec = self._runner.spec
         self._look, self._noise = Look(eyes), Noise(spec.horizon, spec.action.padded)
         self._out = np.zeros((spec.horizon, spec.action.dims), np.float32)

@@ -1,13 +1,19 @@
-"""Commands about models: from a checkpoint to a verified bundle, and what is in one."""
+"""Commands about models: from a checkpoint to a verified bundle, what is in one, and whether it computes that here."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from edge_runtime.commands.output import emit, json_option
+from edge_runtime.commands.output import emit, json_option, progress
+
+if TYPE_CHECKING:
+    from edge_runtime.backends.base import Backend
+
+TORCH = "torch"
+"""Not a robot's backend: PyTorch on the CPU (`export.torch_graph`), which rounds half precision as a GPU does."""
 
 
 @click.command()
@@ -112,6 +118,40 @@ def inspect(bundle: Path, device: str, precision: tuple[str, ...], steps: int | 
     emit(facts, words, json_file)
 
 
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--backend", metavar="NAME", help="What computes; by default ort, or torch where floats are in 16 bits.")
+@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Cores.")
+@json_option
+def verify(bundle: Path, backend: str | None, threads: int, json_file: str | None) -> int:
+    """Let a bundle answer its own probes here; exit code 1 where it computes something else."""
+    from edge_runtime import verify
+    from edge_runtime.bundle import open_bundle
+    from edge_runtime.policy import refuse_backend
+
+    checked = open_bundle(bundle)
+    name = backend or (TORCH if checked.manifest.has_half else "ort")
+    refuse_backend(checked, name)
+    engine = _engine(name, threads)
+    with progress("probes") as tell:
+        found = verify.check(checked, engine, lambda part: tell("probes", part))
+    emit(verify.facts(checked, name, found), verify.text(checked, name, found), json_file)
+    return 0 if found.verdict == "pass" else 1
+
+
+def _engine(name: str, threads: int) -> Backend:
+    from edge_runtime import plugins
+    from edge_runtime.errors import EdgeError
+    from edge_runtime.suggest import did_you_mean
+
+    known = (*plugins.names("edge_runtime.backends"), TORCH)
+    if name not in known:
+        raise EdgeError(f'--backend: there is no "{name}"{did_you_mean(name, known)}')
+    module = plugins.require("export.torch_graph" if name == TORCH else f"edge_runtime.backends.{name}")
+    engine: Backend = module.Engine(threads)
+    return engine
+
+
 def _describe(bundle: Path, json_file: str | None) -> None:
     from edge_runtime import inspect
 
@@ -119,4 +159,4 @@ def _describe(bundle: Path, json_file: str | None) -> None:
     emit(facts, words, json_file)
 
 
-COMMANDS: tuple[click.Command, ...] = (export, inspect, infer)
+COMMANDS: tuple[click.Command, ...] = (export, inspect, verify, infer)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,3 +45,19 @@ def emit(result: dict[str, Any], words: str, json_file: str | None) -> None:
         from edge_runtime.files import write_whole
 
         write_whole(Path(json_file), json.dumps(result, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+@contextmanager
+def progress(first: str) -> Iterator[Callable[[str, float], None]]:
+    """A progress bar on standard error while the block runs, where that is a terminal. Yields what moves it.
+
+    It is called with what is being done and which part of the whole is done, 0 to 1.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:<14}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(first, total=1.0)
+        yield lambda what, part: bar.update(task, description=what, completed=part)

@@ -18,7 +18,7 @@ from tests.edge_runtime.policies import token_bundle
 
 FILES = (
     *("manifest.json", "image.onnx", "prefix.onnx", "prefix.onnx.data", "step.onnx"),
-    *("constants.safetensors", "tokenizer.json", "accuracy.json"),
+    *("constants.safetensors", "tokenizer.json", "accuracy.json", "probes.safetensors"),
 )
 
 
@@ -131,8 +131,9 @@ def test_a_name_that_leads_elsewhere(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda m: m.update(format=1), "format is 1, this runtime reads 2; export it again"),
-        (lambda m: m.update(format=3), "format is 3, this runtime reads 2"),
+        (lambda m: m.update(format=1), "format is 1, this runtime reads 3; export it again"),
+        (lambda m: m.update(format=2), "format is 2, this runtime reads 3"),
+        (lambda m: m.update(format=4), "format is 4, this runtime reads 3"),
         (lambda m: m.update(colour="red"), "unknown field `colour`"),
         (lambda m: m.pop("spec"), "missing required field `spec`"),
         (lambda m: m["spec"].update(control_mode="jerky"), "`$.spec.control_mode`"),
@@ -144,6 +145,12 @@ def test_a_name_that_leads_elsewhere(tmp_path: Path, name: str) -> None:
             "graphs.step names 'other.onnx', which is not among its files",
         ),
         (lambda m: m.update(tokenizer="none.json"), "tokenizer names 'none.json'"),
+        (
+            lambda m: m.update(probes="none.safetensors"),
+            "probes names 'none.safetensors', which is not among its files",
+        ),
+        (lambda m: m.pop("probes"), "missing required field `probes`"),
+        (lambda m: m.update(verdict="perhaps"), "`$.verdict`"),
         (lambda m: m.update(verdict="fail"), "verdict: it did not pass its accuracy gate"),
         (lambda m: m.update(policy="../evil"), "unknown field `policy`"),
         (lambda m: m["graphs"].pop("step"), "graphs: has image, prefix; this head needs image, prefix, step"),

@@ -210,7 +210,7 @@ def test_graphs_and_costs_are_those_of_the_head(head: Head) -> None:
 
 def test_a_bundle_that_did_not_pass_is_none() -> None:
     failed = REPLACE(manifest(), verdict="fail")
-    assert impossible(failed) == "verdict: it did not pass its accuracy gate; export it again"
+    assert impossible(failed) == "verdict: it did not pass its accuracy gate; make it again"
 
 
 def test_the_first_of_many_faults_is_the_one_that_is_said() -> None:

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from edge_runtime import cli
+from edge_runtime.accuracy import QUANTIZED_GATE, Accuracy, ClosedLoop, HeadCheck
 from edge_runtime.bundle import seal
 from edge_runtime.bundle_spec import (
     BinScheme,
@@ -21,12 +22,14 @@ from edge_runtime.bundle_spec import (
     Manifest,
     Normalisation,
     PromptSpec,
+    Quantization,
     RegressionSpec,
     TokenSpec,
     VectorSpec,
 )
 from edge_runtime.errors import BundleError
 from edge_runtime.inspect import WIDTH, inspect
+from edge_runtime.layer_table import LayerRow, LayerTable
 from edge_runtime.roofline import DEVICES
 from tests.edge_runtime import tiny_bundle
 
@@ -57,7 +60,7 @@ def row(words: str, name: str) -> list[str]:
 def test_the_words_and_the_facts(tmp_path: Path) -> None:
     words, facts = inspect(tiny_bundle.write(tmp_path / "b"))
     for expected in (
-        "pi0 policy bundle, format 2, from the lerobot layout",
+        "pi0 policy bundle, format 3, from the lerobot layout",
         "(height x width) base 4x6, masked when missing; wrist 3x3, masked when missing",
         "2 of 4: a, b (rad); normalised by mean_std",
         "2 of 5: a, b (rad); normalised by mean_std; absolute\n",
@@ -65,7 +68,10 @@ def test_the_words_and_the_facts(tmp_path: Path) -> None:
         "flow matching, 4 steps, t 1 → 0, from normal noise",
         r"at most 8 tokens, '{instruction}\n'",
         "--device orin-nano-8, ",
-        "against PyTorch: pass",
+        "against PyTorch, 2 seeded observations: pass\n",
+        "keys                   1.0000000    4.0e-07    2.0e-06   3.0e-04\n",
+        "actions of 2 observations: mean 1e-07, 99 % 1e-06, largest 2e-06 rad\n",
+        "of each range: mean 2.0e-06%, 99 % 2.0e-05%, largest 4.0e-04% (at most 0.01%) (b)\n",
         "prefix.onnx.data",
     ):
         assert expected in words
@@ -74,6 +80,7 @@ def test_the_words_and_the_facts(tmp_path: Path) -> None:
     assert row(words, "step") == ["89", "fp32", "0.0004", "0.0000", "4"]
     assert json.loads(json.dumps(facts))["manifest"]["spec"]["horizon"] == 3
     assert facts["accuracy"]["verdict"] == "pass"
+    assert facts["layers"] is None
     assert facts["runs"] == {"image": 1, "prefix": 1, "step": 4}
     assert facts["roofline"] is None
 
@@ -155,11 +162,59 @@ def test_a_few_relative_actions_are_named(tmp_path: Path) -> None:
 
 
 def test_the_restricted_head_was_held_against_the_full_one(tmp_path: Path) -> None:
-    folder = tiny_bundle.write(tmp_path / "b")
-    accuracy = tiny_bundle.ACCURACY | {"head": {"steps": 12, "same_argmax": 9}}
-    (folder / "accuracy.json").write_text(json.dumps(accuracy))
-    seal(folder, tiny_bundle.MANIFEST)
+    folder = with_accuracy(tmp_path / "b", msgspec.structs.replace(tiny_bundle.ACCURACY, head=HeadCheck(12, 9)))
     assert "of 12 tokens, the full head's best was an action token 9 times, and then the same" in one_line(folder)
+
+
+def with_accuracy(folder: Path, accuracy: Any, **manifest: Any) -> Path:
+    """The tiny bundle with another accuracy.json."""
+    tiny_bundle.write(folder)
+    (folder / "accuracy.json").write_bytes(accuracy if isinstance(accuracy, bytes) else msgspec.json.encode(accuracy))
+    seal(folder, msgspec.structs.replace(tiny_bundle.MANIFEST, **manifest))
+    return folder
+
+
+def test_success_in_simulation_stands_beside_the_errors(tmp_path: Path) -> None:
+    closed = ClosedLoop(200, 0.9, 0.93, -0.03, -0.065, 0.005)
+    folder = with_accuracy(tmp_path / "b", msgspec.structs.replace(tiny_bundle.ACCURACY, closed_loop=closed))
+    words = "closed loop, 200 paired episodes: 90.0% of them, reference 93.0%; difference -3.0% (-6.5% to +0.5%)"
+    assert words in one_line(folder)
+
+
+def test_a_component_without_a_gate_and_a_fail_that_was_accepted(tmp_path: Path) -> None:
+    actions = msgspec.structs.replace(tiny_bundle.ACTIONS, gate=QUANTIZED_GATE, mean_share=0.02, verdict="fail")
+    components = {"keys": msgspec.structs.replace(tiny_bundle.ROW, gate=None)}
+    accuracy = Accuracy("fail", "the float32 bundle", "60 held-out observations", components, actions)
+    words = one_line(with_accuracy(tmp_path / "b", accuracy, verdict="accepted"))
+    assert "60 held-out observations: accepted: its errors are beyond the gate, and a person accepted that" in words
+    assert "keys 1.0000000 4.0e-07 2.0e-06 actions of" in words
+    assert "mean 2.00% (at most 1.00%)" in words
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "verdict", "words"),
+    [
+        (b"{", "pass", "truncated"),
+        (b"\xff", "pass", "malformed"),
+        (b'{"verdict":"pass"}', "pass", "missing required field `reference`"),
+        (b"[" * 200_000, "pass", "Expected `object`, got `array`"),
+        (b'{"reference":"\xff"}', "pass", "decode byte 0xff"),
+        (
+            msgspec.json.encode(tiny_bundle.ACCURACY).replace(b"4e-7", b"null"),
+            "pass",
+            "Expected `float`, got `null` - at `$.components[...].relative_error`",
+        ),
+        (tiny_bundle.ACCURACY, "accepted", "verdict is pass, the manifest says accepted"),
+        (msgspec.structs.replace(tiny_bundle.ACCURACY, verdict="fail"), "pass", "is fail, the manifest says pass"),
+    ],
+)
+def test_an_accuracy_report_of_another_form(tmp_path: Path, accuracy: Any, verdict: str, words: str) -> None:
+    folder = with_accuracy(tmp_path / "b", accuracy, verdict=verdict)
+    with pytest.raises(BundleError) as caught:
+        inspect(folder)
+    assert str(caught.value).startswith(f"{folder / 'accuracy.json'}: ")
+    assert "\n" not in str(caught.value)
+    assert words in str(caught.value)
 
 
 def quick(folder: Path, flops: int = 425_000_000_000, **spec: Any) -> Path:
@@ -285,3 +340,120 @@ def test_costs_in_a_precision_of_no_device(tmp_path: Path, capsys: pytest.Captur
     assert " ternary " in capsys.readouterr().out
     assert cli.main(["inspect", folder, "--device", "thor"]) == 2
     assert "step: Jetson Thor T5000 has no ternary arithmetic" in capsys.readouterr().err
+
+
+# ── a quantized bundle ──────────────────────────────────────────────────────────────────────────────────────────────
+
+INT8 = Quantization(
+    target="jetpack6-orin",
+    origin="f" * 64,
+    parts={"vision": "int8", "expert": "int4", "head": "fp16"},
+    floats={"vision": "fp16", "expert": "bf16", "head": "fp16"},
+    ranges="smooth",
+    block=128,
+    kept=3,
+    table="layers.json",
+)
+ROWS = tuple(
+    LayerRow(f"model.layers.{i}.mlp.down.weight", "vision", "int8", (4096, 1024), 100.0 + i, 50.0 + i, 0.01 / (1 + i))
+    for i in range(12)
+)
+WEIGHTS = LayerRow("model.expert.q.weight", "expert", "int4", (1024, 2048), 7.0, 0.0)
+MEASURE = "mean change of the actions as a share of their ranges"
+
+
+def quantized(folder: Path, table: LayerTable | bytes, made: Quantization = INT8, **manifest: Any) -> Path:
+    """The tiny bundle, said to be quantized."""
+    source = msgspec.structs.replace(tiny_bundle.MANIFEST.source, calibration_sha256="d" * 64)
+    changed = msgspec.structs.replace(tiny_bundle.MANIFEST, quantization=made, source=source, **manifest)
+    tiny_bundle.write(folder)
+    (folder / made.table).write_bytes(table if isinstance(table, bytes) else msgspec.json.encode(table))
+    seal(folder, changed)
+    return folder
+
+
+def test_what_a_quantized_bundle_was_made_for_and_of(tmp_path: Path) -> None:
+    words = one_line(quantized(tmp_path / "b", LayerTable(2, MEASURE, (*ROWS, WEIGHTS))))
+    for expected in (
+        "made for jetpack6-orin: Jetson Orin, JetPack 6 parts",
+        "expert int4 in blocks of 128, floats bf16; head fp16; vision int8, floats fp16; 3 of their layers kept in",
+        "levels of activations up to the largest value seen, after outliers were moved into the weights (smooth)",
+        f"calibration data sha256 {'d' * 64}",
+        f"original float32 bundle of seal {'f' * 64}",
+        f"sensitivity {MEASURE}, over 2 observations, with one layer alone quantized",
+    ):
+        assert expected in words
+
+
+def test_the_most_sensitive_layers_come_first(tmp_path: Path) -> None:
+    """Whatever their order in the file."""
+    table = LayerTable(2, MEASURE, (WEIGHTS, *reversed(ROWS)))
+    words, facts = inspect(quantized(tmp_path / "b", table))
+    lines = words.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.split()[-1:] == ["layer"])
+    assert lines[at + 1].split() == ["1.00%", "int8", "4096x1024", "100", "50", "model.layers.0.mlp.down.weight"]
+    names = [line.split()[-1] for line in lines[at + 1 : at + 11]]
+    assert names == [row.name for row in ROWS[:10]]
+    assert lines[at + 11] == "    3 more; --json has all"
+    assert len(facts["layers"]["layers"]) == 13
+    assert json.loads(json.dumps(facts))["layers"]["layers"][0]["sensitivity"] is None
+
+
+def test_what_was_not_measured_is_not_ranked(tmp_path: Path) -> None:
+    words, facts = inspect(quantized(tmp_path / "b", LayerTable(0, MEASURE, (WEIGHTS, WEIGHTS))))
+    assert "sensitivity  of 2 layers not measured\n" in words
+    assert "model.expert" not in words
+    assert len(facts["layers"]["layers"]) == 2
+
+
+def test_weights_alone_have_no_levels_and_a_target_of_tomorrow_is_told(tmp_path: Path) -> None:
+    made = msgspec.structs.replace(INT8, target="jetpack9-ant", parts={"expert": "int4"}, floats={}, kept=0)
+    words = one_line(quantized(tmp_path / "b", LayerTable(1, MEASURE, (WEIGHTS,)), made))
+    assert "made for jetpack9-ant: a target that is not known here parts expert int4 in blocks of 128, floats" in words
+    assert "levels of activations" not in words
+    assert "kept in floating point" not in words
+
+
+def test_a_long_name_keeps_its_end_and_the_line_its_width(tmp_path: Path) -> None:
+    row = LayerRow("a" * 200 + ".the_end", "vision", "int8", (4096, 1024), 1e9, 1e-9, 1e-12)
+    words, _ = inspect(quantized(tmp_path / "b", LayerTable(1, MEASURE, (row,))))
+    assert "aaa.the_end\n" in words
+    assert max(len(line) for line in words.splitlines()[1:]) == WIDTH
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (b"[]", "Expected `object`"),
+        (b'{"observations":1,"measure":"m","layers":[{"name":"x"}]}', "missing required field `part`"),
+        (b'{"observations":1,"measure":"m","layers":[],"more":1}', "unknown field `more`"),
+    ],
+)
+def test_a_layer_table_of_another_form(tmp_path: Path, table: bytes, words: str) -> None:
+    folder = quantized(tmp_path / "b", table)
+    with pytest.raises(BundleError) as caught:
+        inspect(folder)
+    assert str(caught.value).startswith(f"{folder / 'layers.json'}: ")
+    assert words in str(caught.value)
+
+
+def test_a_quantized_bundle_has_a_layer_table(tmp_path: Path) -> None:
+    folder = quantized(tmp_path / "b", LayerTable(1, MEASURE, ()))
+    made = msgspec.structs.replace(INT8, table="other.json")
+    seal(folder, msgspec.structs.replace(tiny_bundle.MANIFEST, quantization=made))
+    with pytest.raises(BundleError, match=r"quantization\.table names 'other\.json', which is not among its files"):
+        inspect(folder)
+
+
+def test_the_floor_of_what_is_stored_in_low_precision(tmp_path: Path) -> None:
+    costs = {
+        "image": Cost(0, "float32", 0, 0),
+        "prefix": Cost(1_000_000, "int8", 1_010_000, 850_000_000_000),
+        "step": Cost(102_400_000, "int4", 51_200_000, 10**6),
+    }
+    folder = quantized(tmp_path / "b", LayerTable(1, MEASURE, ()), costs=costs)
+    words, facts = inspect(folder, "agx-orin-64")
+    assert row(words, "prefix") == ["1,000,000", "int8", "1.01", "850", "1", "10.0", "arithmetic"]
+    assert row(words, "step") == ["102,400,000", "int4", "51.2", "0.0010", "4", "1.00", "memory"]
+    assert facts["roofline"]["floor_ms"] == pytest.approx(11.0)
+    assert inspect(folder, "agx-orin-64", ("bf16",))[1]["roofline"]["floor_ms"] == pytest.approx(24.0)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
-from edge_runtime.bundle_spec import GRAPHS
+from edge_runtime.bundle import seal
+from edge_runtime.bundle_spec import GRAPHS, Quantization
 from edge_runtime.errors import BackendError, BundleError, EdgeError
 from edge_runtime.policies import flow, regression, tokens
 from edge_runtime.policies.base import Observation
@@ -72,10 +74,48 @@ def test_flow_steps_and_seed_reach_the_flow(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_graphs_are_given_to_the_backend_of_that_name(tmp_path: Path) -> None:
-    from edge_runtime.bundle import seal
-
     folder = tiny_bundle.write(tmp_path / "b")
     tiny_tokenizer.write(folder / "tokenizer.json")
     seal(folder, tiny_bundle.MANIFEST)
     with pytest.raises(BackendError, match=r"image\.onnx: ONNX Runtime .* refuses it"):
         open_policy(folder)
+
+
+def quantized(folder: Path, **floats: str) -> Path:
+    """The tiny bundle, said to be quantized with floats of these types between its integers."""
+    tiny_bundle.write(folder)
+    (folder / "layers.json").write_text("{}")
+    made = Quantization(
+        target="jetpack6-orin",
+        origin="f" * 64,
+        parts=dict.fromkeys(floats, "int8"),
+        floats=floats,
+        ranges="max",
+        block=128,
+        kept=0,
+        table="layers.json",
+    )
+    seal(folder, msgspec.structs.replace(tiny_bundle.MANIFEST, quantization=made))
+    return folder
+
+
+def test_onnx_runtime_is_not_given_bfloat16(tmp_path: Path) -> None:
+    """It would refuse the first product of it, with words that help nobody."""
+    folder = quantized(tmp_path / "b", vision="fp16", language="bf16")
+    with pytest.raises(BundleError) as caught:
+        open_policy(folder)
+    assert str(caught.value) == (
+        f"{folder}: made for jetpack6-orin: its language computes in bf16, which ONNX Runtime has not on a CPU; "
+        "compile it there (edge compile) or quantize the original with --target cpu"
+    )
+
+
+def test_what_else_can_compute_bfloat16_is_given_it(tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, match=r'there is no "orr"'):
+        open_policy(quantized(tmp_path / "b", language="bf16"), backend="orr")
+
+
+@pytest.mark.parametrize("kind", ["fp32", "fp16"])
+def test_other_floats_are_for_onnx_runtime_too(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(BundleError, match=r"tokenizer\.json"):  # the first thing behind the check
+        open_policy(quantized(tmp_path / "b", language=kind))

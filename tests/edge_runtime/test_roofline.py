@@ -181,6 +181,27 @@ def test_what_there_is_not(call: Any, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("stored", "name"),
+    [
+        ("float32", "fp32"),
+        ("bfloat16", "bf16"),
+        ("float16", "fp16"),
+        ("float8_e4m3fn", "fp8"),
+        ("int8", "int8"),
+        ("uint8", "int8"),
+        ("int4", "int4"),
+    ],
+)
+def test_what_the_graphs_store_is_a_precision_of_devices(stored: str, name: str) -> None:
+    quantized = manifest(step=cost(1000, 1, stored, 1))
+    assert parts(quantized)[2].precision == name
+    assert floor("thor", quantized).ms > 0
+    assert parts(quantized, ["step=int4"])[2].bytes == 1000 * 4 // {"fp32": 32, "bf16": 16, "fp16": 16, "int4": 4}.get(
+        name, 8
+    )
+
+
 def test_an_unknown_precision_is_told_where_nothing_is_computed_from_it() -> None:
     assert parts(manifest(step=cost(1, 1, "ternary")))[2].precision == "ternary"
 

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
+from edge_runtime.accuracy import FLOAT32_GATE, Accuracy, ActionErrors, Measure
 from edge_runtime.bundle import seal
 from edge_runtime.bundle_spec import (
     CameraSpec,
@@ -19,6 +21,8 @@ from edge_runtime.bundle_spec import (
     Source,
     VectorSpec,
 )
+from edge_runtime.policies.base import Observation, Prompt
+from edge_runtime.probes import Probe, write_probes
 
 SPEC = PolicySpec(
     cameras=(CameraSpec("base", 4, 6), CameraSpec("wrist", 3, 3)),
@@ -44,10 +48,23 @@ MANIFEST = Manifest(
     constants="constants.safetensors",
     tokenizer="tokenizer.json",
     accuracy="accuracy.json",
+    probes="probes.safetensors",
     verdict="pass",
 )
-ROW = {"unit": "rad", "cosine": 1.0, "max_error": 2e-6, "mean_error": 1e-7, "scale": 3.0, "gate": 1e-4}
-ACCURACY = {"verdict": "pass", "reference": "PyTorch", "components": {"keys": ROW}, "end_to_end": ROW}
+ROW = Measure(1.0, 4e-7, 2e-6, 1e-7, 3.0, 1e-4, "pass")
+ACTIONS = ActionErrors(2, "rad", 1e-7, 1e-6, 2e-6, 2e-8, 2e-7, 4e-6, "b", None, FLOAT32_GATE, "pass")
+ACCURACY = Accuracy("pass", "PyTorch", "2 seeded observations", {"keys": ROW}, ACTIONS)
+
+
+def probe(spec: PolicySpec = SPEC, seed: int = 0) -> Probe:
+    """A seeded observation that `spec` takes, with an answer of zeros."""
+    rng = np.random.default_rng(seed)
+    frames = {c.name: rng.integers(0, 256, (c.height, c.width, 3), np.uint8) for c in spec.cameras}
+    tokens = np.arange(spec.prompt.max_tokens)
+    state = rng.standard_normal(spec.state.dims, np.float32)
+    noise = rng.standard_normal((spec.horizon, spec.action.padded), np.float32)
+    answer = np.zeros((spec.horizon, spec.action.dims), np.float32)
+    return Probe(Observation(frames, state, Prompt("", tokens, tokens < 3)), noise, answer)
 
 
 def write(folder: Path, manifest: Manifest = MANIFEST, **spec: Any) -> Path:
@@ -57,5 +74,7 @@ def write(folder: Path, manifest: Manifest = MANIFEST, **spec: Any) -> Path:
         (folder / name).write_bytes(f"this is {name}".encode())
     (folder / "prefix.onnx.data").write_bytes(bytes(range(256)))
     (folder / manifest.accuracy).write_bytes(msgspec.json.encode(ACCURACY))
-    seal(folder, msgspec.structs.replace(manifest, spec=msgspec.structs.replace(manifest.spec, **spec)))
+    changed = msgspec.structs.replace(manifest.spec, **spec)
+    write_probes(folder / manifest.probes, [probe(changed)])
+    seal(folder, msgspec.structs.replace(manifest, spec=changed))
     return folder

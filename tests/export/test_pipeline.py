@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 
+from edge_runtime import cli
+from edge_runtime.accuracy import FLOAT32_GATE, Accuracy
 from edge_runtime.backends.ort import Engine
-from edge_runtime.bundle import Bundle, open_bundle
+from edge_runtime.bundle import Bundle, open_bundle, seal
 from edge_runtime.policies.base import Observation
 from edge_runtime.policies.flow import Runner
+from edge_runtime.probes import read_probes, write_probes
 from export import layouts, pipeline
 from export.errors import CheckpointError, ExportError
 from export.image import ImageGraph
@@ -70,13 +75,34 @@ def test_the_manifest_says_what_the_checkpoint_says(bundle: Bundle) -> None:
 
 
 def test_the_accuracy_report_is_in_the_bundle(bundle: Bundle) -> None:
-    report = json.loads((bundle.path / "accuracy.json").read_text())
-    assert report["verdict"] == report["end_to_end"]["verdict"] == "pass"
+    report = msgspec.json.decode((bundle.path / "accuracy.json").read_bytes(), type=Accuracy)
+    assert report.verdict == report.actions.verdict == bundle.manifest.verdict == "pass"
     outputs = {"image.pixels", "prefix.keys", "prefix.values", "prefix.prefix_mask", "step.velocity"}
-    assert set(report["components"]) == outputs
-    assert report["end_to_end"]["unit"] == "rad"
-    assert report["end_to_end"]["cosine"] > 0.9999999
-    assert report["end_to_end"]["max_error"] < 1e-5
+    assert set(report.components) == outputs
+    assert report.components["step.velocity"].cosine > 0.9999999
+    assert (report.reference, report.observations) == (f"PyTorch {torch.__version__} float32", "2 seeded observations")
+    assert (report.actions.unit, report.actions.observations, report.actions.gate) == ("rad", 2, FLOAT32_GATE)
+    assert report.actions.max < 1e-5
+    assert report.actions.tokens_same is None
+
+
+def test_the_bundle_answers_its_own_probes(bundle: Bundle, checkpoint: Path) -> None:
+    """One, the seed that took all flow steps; its answer is PyTorch's."""
+    (probe,) = read_probes(bundle)
+    assert list(probe.observation.frames) == ["base", "wrist"]
+    np.testing.assert_allclose(
+        probe.actions, in_torch(checkpoint, Example(probe.observation, probe.noise)), rtol=0, atol=1e-5
+    )
+    for backend in ("ort", "torch"):
+        assert cli.main(["verify", str(bundle.path), "--backend", backend]) == 0
+
+
+def test_a_bundle_of_other_weights_does_not(bundle: Bundle, tmp_path: Path) -> None:
+    copy = shutil.copytree(bundle.path, tmp_path / "copy")
+    (probe,) = read_probes(bundle)
+    write_probes(copy / bundle.manifest.probes, [replace(probe, actions=probe.actions + np.float32(0.01))])
+    seal(copy, bundle.manifest)
+    assert cli.main(["verify", str(copy)]) == 1
 
 
 @pytest.mark.parametrize("cameras", [("base", "wrist"), ("base",), ("wrist",), ()])

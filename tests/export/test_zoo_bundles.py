@@ -207,6 +207,15 @@ def test_it_acts(made: Made) -> None:
     assert np.array_equal(made.ask()[1]["actions"], found["actions"])
 
 
+def test_it_answers_its_own_probes(made: Made) -> None:
+    told = made.folder / "verify.json"
+    assert cli.main(["verify", str(made.folder / "bundle"), "--json", str(told)]) == 0
+    found = json.loads(told.read_text())["actions"]
+    assert (found["verdict"], found["fault"]) == ("pass", "")
+    assert found["observations"] == (1 if made.kind.head == "flow" else 2)
+    assert found["tokens_same"] == (1.0 if made.kind.head == "tokens" else None)
+
+
 def test_noise_counts_for_flow_alone(made: Made) -> None:
     a, b = (made.ask("--seed", seed)[1]["actions"] for seed in ("3", "4"))
     assert (np.abs(a - b).max() > 1e-3) == (made.kind.head == "flow")

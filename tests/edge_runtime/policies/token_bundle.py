@@ -59,6 +59,7 @@ MANIFEST = Manifest(
     constants="constants.safetensors",
     tokenizer="tokenizer.json",
     accuracy="accuracy.json",
+    probes="probes.safetensors",
     verdict="pass",
 )
 
@@ -90,7 +91,7 @@ def write(
 ) -> Bundle:
     """A sealed bundle of `head`; `fast` is its FAST tokenizer, or the file of one, and `spec` changes the rest."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (*MANIFEST.graphs.values(), MANIFEST.accuracy):
+    for name in (*MANIFEST.graphs.values(), MANIFEST.accuracy, MANIFEST.probes):
         (folder / name).write_bytes(b"{}")
     text_tokenizer().save(str(folder / MANIFEST.tokenizer))
     if isinstance(fast, Path):

@@ -1,0 +1,73 @@
+"""The command that builds a bundle's engines on the machine that will run them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edge_runtime.commands.output import emit, json_option
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--backend", type=click.Choice(["trt", "trt-rtx"]), default="trt", show_default=True, help="Which library."
+)
+@click.option("--for", "arch", metavar="ARCH", default="", help="GPU to build for ahead of time: sm86 (trt-rtx only).")
+@click.option("--workspace", metavar="MIB", type=click.IntRange(min=1), help="Most memory that one layer may work in.")
+@click.option("--memory-limit", metavar="MIB", type=click.IntRange(min=1), help="Most memory that the build may take.")
+@click.option(
+    "--optimisation-level", type=click.IntRange(0, 5), default=3, show_default=True, help="How hard to look; 5 longest."
+)
+@click.option("--rebuild", is_flag=True, help="Build every engine anew, the good ones too.")
+@json_option
+def compile(
+    bundle: Path,
+    backend: str,
+    arch: str,
+    workspace: int | None,
+    memory_limit: int | None,
+    optimisation_level: int,
+    rebuild: bool,
+    json_file: str | None,
+) -> None:
+    """Build TensorRT engines of a bundle's graphs, on the machine that will run them.
+
+    An engine that fits the bundle, this machine and these options is kept; Ctrl-C leaves the ones from before.
+    """
+    from edge_runtime.engines import compile
+    from edge_runtime.engines.key import BuildOptions
+
+    options = BuildOptions(workspace or 0, memory_limit or 0, optimisation_level)
+    with _bars() as tell:
+        found = compile.compile_bundle(bundle, backend.replace("-", "_"), arch, options, rebuild=rebuild, progress=tell)
+    emit(compile.facts(found), compile.text(found), json_file)
+
+
+@contextmanager
+def _bars() -> Iterator[Callable[[str, float], None] | None]:
+    """A bar on standard error for each graph that is built, where a person sees it; else None."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description:<10}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def tell(graph: str, part: float) -> None:
+            if graph not in tasks:
+                tasks[graph] = bar.add_task(graph, total=1.0)
+            bar.update(tasks[graph], completed=part)
+
+        yield tell
+
+
+COMMANDS: tuple[click.Command, ...] = (compile,)

@@ -1,0 +1,107 @@
+"""Runs a float32 bundle's policy over observations and remembers the ranges of everything that it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from torch import Tensor
+
+from calibration.ranges import InputRange
+from edge_runtime.bundle import Bundle
+from edge_runtime.policies.runners import runner
+from edge_runtime.probes import Probe
+from edge_runtime.verify import answer
+from export.errors import ExportError
+from export.half import TYPES, lower
+from export.layers import ALL_PARTS, Layer, layers
+from export.stored_graph import load_graph
+from export.torch_graph import Engine, Tap
+
+
+@dataclass
+class Observed:
+    """`inputs`: layer → what its input was. `largest`: graph → value → its largest magnitude, where it is a float."""
+
+    inputs: dict[str, InputRange] = field(default_factory=dict)
+    largest: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+def graph_files(bundle: Bundle) -> dict[str, Path]:
+    """The graphs that have weights, by name: all but the image graph."""
+    return {name: bundle.graph(name) for name in bundle.manifest.graphs if name != "image"}
+
+
+def bundle_layers(bundle: Bundle) -> dict[str, list[Layer]]:
+    """Layers that may be quantized, by graph."""
+    return {name: layers(load_graph(path).graph) for name, path in graph_files(bundle).items()}
+
+
+def observe(
+    bundle: Bundle,
+    found: Mapping[str, Sequence[Layer]],
+    probes: Sequence[Probe],
+    threads: int,
+    told: Callable[[float], None],
+) -> Observed:
+    """Ranges over all `probes` of the layers that were `found` by graph (`bundle_layers`).
+
+    Raise `ExportError` that names the layer whose input was not finite.
+    """
+    observed = Observed()
+    names = {path.stem: name for name, path in graph_files(bundle).items()}
+
+    def tap(stem: str) -> Tap | None:
+        return _Ranges(observed, names[stem], found[names[stem]]) if stem in names else None
+
+    policy = runner(bundle, Engine(threads, tap=tap), on_malformed="pad")
+    for done, probe in enumerate(probes):
+        told(done / len(probes))
+        answer(policy, probe)
+    return observed
+
+
+class _Ranges(Tap):
+    """Adds what one graph computes."""
+
+    def __init__(self, observed: Observed, graph: str, found: Sequence[Layer]) -> None:
+        self._inputs, self._widths = observed.inputs, {layer.name: layer.width for layer in found}
+        self._largest = observed.largest.setdefault(graph, {})
+
+    def before(self, node: onnx.NodeProto, inputs: list[Tensor | None]) -> list[Tensor | None]:
+        name = node.input[1] if len(node.input) > 1 else ""
+        x = inputs[0] if name in self._widths and node.op_type in ("MatMul", "Gemm") else None
+        if x is not None:
+            try:
+                self._inputs.setdefault(name, InputRange(self._widths[name])).add(x.numpy())
+            except ValueError as error:
+                raise ExportError(f"{name}: what it is given is not finite ({error})") from error
+        return inputs
+
+    def after(self, node: onnx.NodeProto, outputs: list[Tensor]) -> None:
+        for name, tensor in zip(node.output, outputs, strict=False):
+            if tensor.is_floating_point() and tensor.numel():
+                largest = max(self._largest.get(name, 0.0), float(tensor.abs().max()))
+                self._largest[name] = largest
+
+
+def largest_in_half(bundle: Bundle, observed: Observed) -> dict[str, tuple[float, str]]:
+    """Part → the largest magnitude of what would be in float16 if that part's floats were, and where it is."""
+    found: dict[str, tuple[float, str]] = {}
+    for name, path in graph_files(bundle).items():
+        for part in ALL_PARTS:
+            graph = load_graph(path).graph
+            lower(graph, {part: TYPES["fp16"]})
+            for value in _in_half(graph):
+                magnitude = observed.largest[name].get(value, 0.0)
+                found[part] = max(found.get(part, (0.0, "")), (magnitude, f"{name}: {value}"))
+    return found
+
+
+def _in_half(graph: ir.Graph) -> set[str]:
+    """What values in float16 were called before they were so."""
+    half = {str(value.name) for node in graph for value in node.outputs if value.dtype is TYPES["fp16"]}
+    return {name.removesuffix(".float16").removesuffix(".half") for name in half}

@@ -1,0 +1,108 @@
+"""`edge quantize` and `edge verify --against`, without their options' parsing: observations come from a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from calibration.datasets.base import Dataset
+from calibration.describe import OnCorrupt
+from calibration.observations import HELD_OUT, Samples, samples
+from calibration.open_dataset import open_dataset
+from edge_runtime.accuracy import Accuracy
+from edge_runtime.backends.base import Backend
+from edge_runtime.bundle import Bundle, open_bundle
+from edge_runtime.bundle_spec import PolicySpec
+from export import pieces
+from export.errors import ExportError
+from export.judge import as_probes, engine_for, judge
+from export.quantize_bundle import Asked, quantize_bundle
+from export.steps import Progress, Steps
+
+__all__ = ["Asked", "run", "verify_against"]
+
+
+def run(
+    bundle: Path,
+    dataset: Path,
+    out: Path,
+    asked: Asked,
+    mapped: Iterable[str],
+    observations: int,
+    on_corrupt: OnCorrupt,
+    warn: Callable[[str], None],
+    progress: Progress | None = None,
+) -> Path:
+    """Quantize `bundle` with `observations` of `dataset`; `mapped` are "NAME=FIELD". Returns `out`.
+
+    `warn` is told, in one line, of damaged records that were skipped.
+    """
+    mapping, opened = field_map(mapped), open_dataset(dataset)
+
+    def seen(spec: PolicySpec) -> Samples:
+        found = samples(opened, spec, mapping, count=observations, seed=asked.seed, on_corrupt=on_corrupt)
+        if found.corrupt:
+            warn(_skipped(opened, found))
+        return found
+
+    return quantize_bundle(bundle, seen, out, asked, progress)
+
+
+def verify_against(
+    bundle: Path,
+    reference: Path,
+    dataset: Path,
+    mapped: Iterable[str],
+    observations: int,
+    seed: int,
+    threads: int,
+    backend: Backend | None = None,
+    progress: Progress | None = None,
+) -> Accuracy:
+    """What accuracy.json of the quantized `bundle` says, computed anew on `observations` of `dataset`.
+
+    They come from the episodes that `edge quantize` with this `seed` holds out of the same dataset. `reference` must be
+    the bundle that `bundle` was made of. `backend` runs `bundle`, where it is not to be what judged it first. Raises
+    `EdgeError`s, one line each.
+    """
+    steps = Steps(progress, "bundles")
+    mapping, opened = field_map(mapped), open_dataset(dataset)
+    made, original = _pair(bundle, reference)
+    steps.names = ("bundles", "observations", "verification")
+    steps.begin("observations")
+    seen = samples(opened, made.spec, mapping, count=round(observations / HELD_OUT), seed=seed, on_corrupt="fail")
+    _, probes = as_probes(original, seen, seed)
+    steps.begin("verification")
+    engine = backend or engine_for(made.manifest, threads)
+    accuracy, _ = judge(made, original, engine, pieces.Engine(threads), probes, steps.say)
+    return accuracy
+
+
+def _pair(bundle: Path, reference: Path) -> tuple[Bundle, Bundle]:
+    """The quantized bundle and its original, or `ExportError`."""
+    made = open_bundle(bundle)
+    if made.manifest.quantization is None:
+        raise ExportError(f"{bundle}: is in float32 and was made of no other bundle; edge verify it without --against")
+    original, origin = open_bundle(reference), made.manifest.quantization.origin
+    if original.manifest.seal != origin:
+        raise ExportError(
+            f"{reference}: has the seal {original.manifest.seal[:16]}…, and {bundle} was made of {origin[:16]}…; "
+            "name the bundle that it was made of"
+        )
+    return made, original
+
+
+def field_map(mapped: Iterable[str]) -> dict[str, str]:
+    """("base=image_0", …) → {"base": "image_0"}; `ExportError` for what is none."""
+    found: dict[str, str] = {}
+    for words in mapped:
+        name, equals, field = words.partition("=")
+        if not (name and equals) or name in found:
+            raise ExportError(f"--map {words}: expected NAME=FIELD, each name once, such as base=image_0")
+        found[name] = field
+    return found
+
+
+def _skipped(dataset: Dataset, found: Samples) -> str:
+    count = len(found.corrupt)
+    return f"{dataset.name}: {count} damaged record{'s' if count > 1 else ''} skipped, the first: {found.corrupt[0]}"

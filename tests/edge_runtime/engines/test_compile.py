@@ -1,0 +1,232 @@
+"""`edge compile` over a fake of TensorRT: what is told to the library, what is kept, what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from edge_runtime.backends.trt import Engine
+from edge_runtime.commands.compile import COMMANDS
+from edge_runtime.engines import compile
+from edge_runtime.engines.key import BuildOptions
+from edge_runtime.errors import BackendError, BundleError, EdgeError
+from tests.edge_runtime.engines import fakes
+from tests.edge_runtime.engines.fakes import Driver, Named, TensorRt
+from tests.edge_runtime.engines.onnx_writer import FLOAT, Op, doubling, graph, model
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> TensorRt:
+    return fakes.install(monkeypatch)[0]
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return fakes.bundle(tmp_path / "bundle")
+
+
+def test_every_graph_gets_an_engine_once(library: TensorRt, bundle: Path) -> None:
+    told: list[tuple[str, float]] = []
+    found = compile.compile_bundle(bundle, progress=lambda *now: told.append(now))
+    assert list(found.engines) == ["image", "prefix", "step"]
+    assert all(e.built and e.path.is_file() and not e.rebuilt for e in found.engines.values())
+    assert found.place == compile.Place("trt", "10.3.0", "sm87", "Orin")
+    library_told = [part for graph, part in told if graph == "step"]
+    assert (library_told[0], library_told[-1], sorted(library_told)) == (0.0, 1.0, library_told)
+    again = compile.compile_bundle(bundle)
+    assert [e.info for e in again.engines.values()] == [e.info for e in found.engines.values()]
+    assert not any(e.built for e in again.engines.values())
+    assert len(library.configs) == 3
+    assert all(e.built for e in compile.compile_bundle(bundle, rebuild=True).engines.values())
+    assert all(network.flags == 1 << 1 for network in library.networks)
+
+
+def test_a_library_that_is_always_strongly_typed_is_not_told_so(monkeypatch: pytest.MonkeyPatch, bundle: Path) -> None:
+    library, _ = fakes.install(monkeypatch, "11.2.0")
+    compile.compile_bundle(bundle)
+    assert [network.flags for network in library.networks] == [0, 0, 0]
+
+
+def test_options_are_told_and_make_another_engine(library: TensorRt, bundle: Path) -> None:
+    compile.compile_bundle(bundle)
+    found = compile.compile_bundle(bundle, options=BuildOptions(64, 512, 5))
+    assert library.configs[-1].limits == {Named.WORKSPACE: 64 << 20, Named.TACTIC_DRAM: 512 << 20}
+    assert library.configs[-1].builder_optimization_level == 5  # type: ignore[attr-defined]
+    assert library.configs[0].limits == {}
+    assert all("its workspace_mib is 0, not 64" in e.rebuilt for e in found.engines.values())
+    assert len(list((bundle / "engines").glob("*.engine"))) == 3
+
+
+def test_the_timings_of_one_build_help_the_next(library: TensorRt, bundle: Path) -> None:
+    compile.compile_bundle(bundle)
+    cache = bundle / "engines" / "timing-trt-10.3.0-sm87.cache"
+    assert cache.read_bytes() == b"timings timings "
+    assert library.configs[0].caches == [b""]
+    assert library.configs[1].caches == [b"timings "]
+    cache.write_bytes(b"other GPU's")
+    compile.compile_bundle(bundle, rebuild=True)
+    assert library.configs[3].caches == [b"other GPU's", b""]
+
+
+def test_an_engine_that_was_cut_short_is_named_and_rebuilt(library: TensorRt, bundle: Path) -> None:
+    path = compile.compile_bundle(bundle).engines["step"].path
+    path.write_bytes(path.read_bytes()[:-5])
+    found = compile.compile_bundle(bundle)
+    assert [e.built for e in found.engines.values()] == [False, False, True]
+    assert found.engines["step"].rebuilt.startswith(f"{path}: not loaded: it has ")
+    assert found.engines["step"].rebuilt in compile.text(found)
+
+
+def test_another_bundle_in_its_place_gets_engines_of_its_own(library: TensorRt, bundle: Path) -> None:
+    compile.compile_bundle(bundle)
+    fakes.bundle(bundle, doubling(9))
+    (bundle / "engines").rename(bundle.parent / "kept")
+    fakes.bundle(bundle, doubling(9))
+    (bundle.parent / "kept").rename(bundle / "engines")
+    found = compile.compile_bundle(bundle)
+    assert all("not loaded: its bundle is " in e.rebuilt for e in found.engines.values())
+
+
+def test_ctrl_c_ends_the_build_and_leaves_what_was_there(library: TensorRt, bundle: Path) -> None:
+    before = compile.compile_bundle(bundle).engines["image"].info
+    told: list[float] = []
+    library.steps = [lambda: None, lambda: os.kill(os.getpid(), signal.SIGINT), lambda: pytest.fail("it went on")]
+    with pytest.raises(KeyboardInterrupt):
+        compile.compile_bundle(bundle, rebuild=True, progress=lambda _graph, part: told.append(part))
+    assert told == pytest.approx([0.0, 1 / 3, 2 / 3])
+    library.steps = [lambda: None]
+    assert compile.compile_bundle(bundle).engines["image"].info == before
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (model(graph([Op("Levitate", ("x",), "y")], {"x": (FLOAT, (1,))}, {"y": (FLOAT, (1,))})), "Levitate"),
+        (model(graph([Op("Add", ("x", "z"), "y")], {"x": (FLOAT, (1,))}, {"y": (FLOAT, (1,))})), r"operator Op \(n\)"),
+    ],
+)
+def test_a_graph_that_it_does_not_take_is_one_line(
+    library: TensorRt, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes, words: str
+) -> None:
+    library.module.__version__ = "11.1"  # type: ignore[attr-defined]
+    bundle = fakes.bundle(tmp_path / "bundle", doubling(), content)
+    with pytest.raises(BackendError, match=words) as caught:
+        compile.compile_bundle(bundle)
+    assert str(bundle / "prefix.onnx") in str(caught.value)
+    assert "TensorRT 11.1" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "/_src/" not in str(caught.value)
+    assert len(list((bundle / "engines").glob("image*.engine"))) == 1
+
+
+def test_on_10_3_the_list_is_read_before_anything_is_built(library: TensorRt, tmp_path: Path) -> None:
+    strange = model(graph([Op("Bernoulli", ("x",), "y", "n7")], {"x": (FLOAT, (1,))}, {"y": (FLOAT, (1,))}))
+    bundle = fakes.bundle(tmp_path / "bundle", doubling(), doubling(), strange)
+    with pytest.raises(BackendError, match=r"step.onnx: TensorRT 10.3.0 does not take operator Bernoulli \(n7\)"):
+        compile.compile_bundle(bundle)
+    assert library.networks == []
+
+
+def test_what_the_builder_says_is_passed_on(library: TensorRt, bundle: Path) -> None:
+    library.fails = "IBuilder::buildSerializedNetwork: Error Code 10: Could not find any implementation for node {x}.\n"
+    with pytest.raises(BackendError, match=r"image.onnx: TensorRT 10.3.0 cannot build it: Error Code 10: Could not"):
+        compile.compile_bundle(bundle)
+
+
+def test_more_memory_is_asked_for_where_that_is_what_it_lacked(library: TensorRt, bundle: Path) -> None:
+    library.fails = "Error Code 2: OutOfMemory (Requested size was 8453760 bytes.)"
+    with pytest.raises(BackendError, match=r"8453760 bytes.\); give it more with --workspace or --memory-limit"):
+        compile.compile_bundle(bundle)
+
+
+def test_a_judge_runs_every_engine_before_it_counts(library: TensorRt, bundle: Path) -> None:
+    seen: list[tuple[str, bool]] = []
+
+    def judging(opened: Any, place: Any, name: str) -> Any:
+        def judge(path: Path) -> None:
+            graph = Engine().open(path, opened.graph(name))
+            (x,) = graph.inputs.values()
+            x[:] = 1.0
+            graph.run()
+            seen.append((name, bool((graph.outputs["y"] > 1.0).all())))
+            if name == "step":
+                raise EdgeError("step: cosine 0.2, the gate is 0.999")
+
+        return judge
+
+    with pytest.raises(EdgeError, match="the gate"):
+        compile.compile_bundle(bundle, judging=judging)
+    assert seen == [("image", True), ("prefix", True), ("step", True)]
+    found = [path.name.partition("-")[0] for path in sorted((bundle / "engines").glob("*.engine"))]
+    assert found == ["image", "prefix"]
+
+
+def test_unfused_products_are_warned_of(library: TensorRt, tmp_path: Path) -> None:
+    ops = [Op("DequantizeLinear", ("w", "s"), "v", "dq"), Op("MatMul", ("x", "v"), "y", "mm")]
+    side = {"x": (FLOAT, (2, 2)), "w": (3, (2, 2)), "s": (FLOAT, ())}
+    quantized = model(graph(ops, side, {"y": (FLOAT, (2, 2))}))
+    library.told = json.dumps({"Layers": [{"Metadata": "[ONNX Layer: mm]", "Inputs": [{"Format/Datatype": "Float"}]}]})
+    found = compile.compile_bundle(fakes.bundle(tmp_path / "bundle", doubling(), doubling(), quantized))
+    line = "MatMul (mm) runs in Float: its quantization did not fuse"
+    assert found.engines["step"].info.layers.unfused == (line,)
+    assert f"warning: {line}" in compile.text(found)
+    assert compile.facts(found)["graphs"]["step"]["unfused"] == [line]
+
+
+def test_refusals(monkeypatch: pytest.MonkeyPatch, bundle: Path, tmp_path: Path) -> None:
+    _, driver = fakes.install(monkeypatch)
+    with pytest.raises(BackendError, match="TensorRT builds for the GPU in this machine and no other"):
+        compile.compile_bundle(bundle, arch="sm86")
+    with pytest.raises(BundleError, match="no such bundle"):
+        compile.compile_bundle(tmp_path / "none")
+    driver.missing = True
+    fakes.forget()
+    with pytest.raises(BackendError, match="no GPU can be reached from here: cuInit failed"):
+        compile.compile_bundle(bundle)
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    fakes.forget()
+    with pytest.raises(BackendError, match=r"backend trt: .* it comes with JetPack"):
+        compile.compile_bundle(bundle)
+
+
+def test_a_place_is_told_from_another_by_its_gpu(monkeypatch: pytest.MonkeyPatch, bundle: Path) -> None:
+    compiled: list[str] = []
+    for capability in ((8, 7), (11, 0)):
+        _, driver = fakes.install(monkeypatch, "11.0")
+        driver.capability = capability
+        compiled.append(compile.compile_bundle(bundle).engines["image"].path.name)
+    assert [name.split("-")[3] for name in compiled] == ["sm87", "sm110"]
+    assert len(list((bundle / "engines").glob("image*.engine"))) == 2
+    assert Driver.current == 0
+
+
+def run(*words: str) -> Any:
+    return CliRunner().invoke(COMMANDS[0], words, standalone_mode=False)
+
+
+def test_the_command(library: TensorRt, bundle: Path, tmp_path: Path) -> None:
+    told = tmp_path / "r.json"
+    answer = run(str(bundle), "--workspace", "64", "--json", str(told))
+    assert answer.exception is None
+    assert f"{bundle}: engines for sm87, Orin, TensorRT 10.3.0" in answer.output
+    assert "proves         every graph parses" in answer.output
+    assert "nothing has run them" in answer.output
+    found = json.loads(told.read_text())
+    assert found["options"] == {"workspace_mib": 64, "memory_limit_mib": 0, "optimisation_level": 3}
+    assert found["tensorrt_10_3_does_not_take"] == {"image": [], "prefix": [], "step": []}
+    assert found["proves"]
+    assert found["does_not_prove"]
+    row = found["graphs"]["step"]
+    assert (row["built"], row["held_to_gate"], row["layers"]) == (
+        True,
+        False,
+        "the engine inspector tells no more than names",
+    )
+    assert Path(row["engine"]).stat().st_size == row["size"]
