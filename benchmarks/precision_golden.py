@@ -105,7 +105,8 @@ def episodes(spec: PolicySpec, words: str) -> Iterator[list[Step]]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The figures for people."""
-    lines = [f"{'set':20}{'target':15}{'of fp32':>8}{'worst component':>26}{'cosine':>9}{'mean':>8}{'tokens':>8}  ms (fp32)"]
+    heads = f"{'of fp32':>8}{'worst component':>26}{'cosine':>9}{'mean':>8}{'tokens':>8}  ms (fp32)"
+    lines = [f"{'set':20}{'target':15}{heads}"]
     for row in rows:
         if "skipped" in row:
             lines.append(f"{row['set']:20}skipped: {row['skipped']}")

@@ -11,23 +11,20 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 LEVELS = {"int8": 127.0, "int4": 7.0, "fp8": 448.0}
-"""What the largest magnitude becomes, unless a processor asks for less (`edge_runtime.targets`)."""
+"""What the largest magnitude becomes."""
 SMALLEST = float(2.0**-24)
 """Of a scale: above zero in float16 too, so that a channel of zeros divides by something."""
 
 
-def scale_for(largest: Floats | float, precision: str, dtype: type, levels: float | None = None) -> Floats:
-    """The scale that takes magnitudes up to `largest` to the levels of `precision`, as the type `dtype` can hold it.
-
-    `levels` takes the place of the precision's own.
-    """
-    exact = np.maximum(np.asarray(largest, np.float32) / (levels or LEVELS[precision]), np.float32(SMALLEST))
+def scale_for(largest: Floats | float, precision: str, dtype: type) -> Floats:
+    """The scale that takes magnitudes up to `largest` to the levels of `precision`, as the type `dtype` can hold it."""
+    exact = np.maximum(np.asarray(largest, np.float32) / LEVELS[precision], np.float32(SMALLEST))
     return np.asarray(exact.astype(dtype), np.float32)
 
 
-def to_int8(x: Floats, scale: Floats, levels: float = LEVELS["int8"]) -> NDArray[np.int8]:
-    """`x` in int8, within ±`levels`; `scale` broadcasts against it."""
-    return np.asarray(np.clip(np.rint(x / scale), -levels, levels), np.int8)
+def to_int8(x: Floats, scale: Floats) -> NDArray[np.int8]:
+    """`x` in int8; `scale` broadcasts against it."""
+    return np.asarray(np.clip(np.rint(x / scale), -LEVELS["int8"], LEVELS["int8"]), np.int8)
 
 
 def block_scales(weight: Floats, block: int, dtype: type) -> Floats:

@@ -59,7 +59,8 @@ class Measure(msgspec.Struct, frozen=True):
 class ActionErrors(msgspec.Struct, frozen=True):
     """Actions against the reference's, over all observations, steps and dimensions.
 
-    `unit` is "" where dimensions have several, or none is recorded. `worst` names the dimension of `max_share`.
+    `unit` is "" where dimensions have several, or none is recorded. `worst` names the dimension of `max_share`, and
+    `largest_shares` has that of every dimension.
     `tokens_same` is null for heads without tokens. `fault`: why the verdict is a fail where no figure shows it.
     """
 
@@ -72,6 +73,7 @@ class ActionErrors(msgspec.Struct, frozen=True):
     p99_share: float
     max_share: float
     worst: str
+    largest_shares: dict[str, float]
     tokens_same: float | None
     gate: Gate
     verdict: Verdict
@@ -200,6 +202,7 @@ def action_errors(
         p99_share=p99_share,
         max_share=max_share,
         worst=spec.action.names[worst],
+        largest_shares=dict(zip(spec.action.names, share.max(axis=(0, 1)).tolist(), strict=True)),
         tokens_same=same,
         gate=gate,
         verdict="pass" if passed else "fail",

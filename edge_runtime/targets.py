@@ -19,18 +19,13 @@ FLOATS = ("fp32", "bf16", "fp16")
 
 @dataclass(frozen=True)
 class Target:
-    """`sm`: compute capabilities, empty for a CPU. `tensorrt`: the release that builds there, "" for none.
-
-    `int8_levels`: the largest number that an int8 weight becomes. x86 processors without VNNI add pairs of products in
-    16 bits, which overflow beyond 64 (ONNX Runtime's documentation calls it a reduced range).
-    """
+    """`sm`: compute capabilities, empty for a CPU. `tensorrt`: the release that builds there, "" for none."""
 
     name: str
     title: str
     sm: tuple[str, ...]
     tensorrt: str
     precisions: tuple[str, ...]
-    int8_levels: int = 127
 
 
 _AMPERE = ("fp32", "bf16", "fp16", "int8", "int4")
@@ -41,7 +36,7 @@ TARGETS = {
         Target("jetpack7-orin", "Jetson Orin, JetPack 7", ("87",), "10.13", _AMPERE),
         Target("jetpack7-thor", "Jetson Thor, JetPack 7", ("110",), "10.13", (*_AMPERE, "fp8")),
         Target("x86-rtx", "RTX GPU in an x86 computer", ("86", "89", "120", "121"), "11", (*_AMPERE, "fp8")),
-        Target("cpu", "any CPU, ONNX Runtime", (), "", ("fp32", "int8", "int4"), int8_levels=63),
+        Target("cpu", "any CPU, ONNX Runtime", (), "", ("fp32", "int8", "int4")),
     )
 }
 

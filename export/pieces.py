@@ -81,6 +81,7 @@ class PiecedGraph(Graph):
         options.enable_cpu_mem_arena = False  # gives back what it took
         options.log_severity_level = 4
         options.add_session_config_entry("session.disable_prepacking", "1")  # no second copy of the weights
+        options.add_session_config_entry("session.x64quantprecision", "1")  # as the robot does
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(self._path.parent))
         try:
             session = onnxruntime.InferenceSession(piece.model, options, providers=["CPUExecutionProvider"])

@@ -38,7 +38,6 @@ class Recipe:
     `precision`: layer → int8, int4 or fp8; layers that are not in it stay in floating point. `types`: part → type of
     its floats. `inputs`: layer → magnitude of its (balanced) input that the last level stands for. `factors`: layer →
     [width] what its input is divided by and its weight multiplied with, the same for all that read one input.
-    `int8_levels`: of weights (`Target.int8_levels`).
     """
 
     precision: Mapping[str, str]
@@ -46,7 +45,6 @@ class Recipe:
     inputs: Mapping[str, float] = field(default_factory=dict)
     factors: Mapping[str, Floats] = field(default_factory=dict)
     block: int = BLOCK
-    int8_levels: int = 127
 
 
 def quantize(model: ir.Model, recipe: Recipe) -> None:
@@ -77,7 +75,7 @@ def rounded_weight(weight: Floats, layer: Layer, recipe: Recipe) -> Floats:
     precision, out, factors = recipe.precision[layer.name], layer.out_axis, recipe.factors.get(layer.name)
     f = np.float32(1.0) if factors is None else np.expand_dims(factors, out)
     scales = _weight_scales(weight * f, precision, out, recipe, _float_of(layer, recipe))
-    q = _levels(weight * f, scales, precision, out, recipe).astype(np.float32)
+    q = _levels(weight * f, scales, precision, out).astype(np.float32)
     if precision == "int8":
         each = np.expand_dims(scales, 1 - out)
     elif precision == "int4":
@@ -186,7 +184,7 @@ class _Weight:
             return _weight_scales(w, precision, out, recipe, NUMPY[dtype])
 
         def levels(w: Floats) -> NDArray[Any]:
-            return _levels(w, scales(w), precision, out, recipe)
+            return _levels(w, scales(w), precision, out)
 
         def stored_scales(w: Floats) -> NDArray[Any]:
             return scales(w).astype(NUMPY[dtype])
@@ -207,16 +205,16 @@ def _weight_scales(weight: Floats, precision: str, out: int, recipe: Recipe, dty
         scales = block_scales(rows, recipe.block, dtype)
         return scales if out == 1 else scales.T
     if precision == "int8":
-        return scale_for(np.abs(weight).max(axis=1 - out), precision, dtype, recipe.int8_levels)
+        return scale_for(np.abs(weight).max(axis=1 - out), precision, dtype)
     return scale_for(np.abs(weight).max(), precision, dtype)
 
 
-def _levels(weight: Floats, scales: Floats, precision: str, out: int, recipe: Recipe) -> NDArray[Any]:
+def _levels(weight: Floats, scales: Floats, precision: str, out: int) -> NDArray[Any]:
     if precision == "int4":
         q = to_int4(weight, scales) if out == 1 else to_int4(weight.T, scales.T).T
         return np.ascontiguousarray(q).astype(ml_dtypes.int4)
     if precision == "int8":
-        return to_int8(weight, np.expand_dims(scales, 1 - out), recipe.int8_levels)
+        return to_int8(weight, np.expand_dims(scales, 1 - out))
     return np.asarray(np.clip(weight / scales, -LEVELS["fp8"], LEVELS["fp8"]), ml_dtypes.float8_e4m3fn)
 
 

@@ -155,8 +155,7 @@ def _recipe(
     found: Mapping[str, Sequence[Layer]], observed: Observed, parts: Parts, asked: Asked, kept: Sequence[str]
 ) -> Recipe:
     precision = layer_precision(parts.precision, _each(found).values(), kept, asked.block)
-    levels = target(asked.target).int8_levels
-    return make_recipe(found.values(), observed.inputs, precision, parts, asked.ranges, asked.block, levels)
+    return make_recipe(found.values(), observed.inputs, precision, parts, asked.ranges, asked.block)
 
 
 def _write_graphs(bundle: Bundle, recipe: Recipe, new: Path, steps: Steps) -> dict[str, Cost]:

@@ -37,7 +37,6 @@ def make_recipe(
     parts: Parts,
     ranges: Ranges,
     block: int,
-    int8_levels: int,
 ) -> Recipe:
     """The recipe for the layers of all `graphs`, given what was seen at their `inputs`.
 
@@ -49,7 +48,7 @@ def make_recipe(
     for group in tied(graphs):
         _settle(balance, group, inputs, reached, parts, ranges, block)
     types = {part: TYPES[name] for part, name in parts.floats.items()}
-    return Recipe(reached, types, balance.inputs, balance.factors, block, int8_levels)
+    return Recipe(reached, types, balance.inputs, balance.factors, block)
 
 
 @dataclass(frozen=True, eq=False)

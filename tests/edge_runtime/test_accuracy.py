@@ -154,6 +154,8 @@ def test_shares_are_of_each_dimensions_own_range() -> None:
     assert found.max_share == pytest.approx(0.25)
     assert found.mean_share == pytest.approx((0.25 + 0.05 + 0.1) / 8)
     assert found.worst == "a"
+    assert list(found.largest_shares) == ["a", "b"]
+    assert found.largest_shares["a"] == found.max_share > found.largest_shares["b"]
     assert found.tokens_same is None
     assert errors_of([[[0.01, -0.5]]]).worst == "b"
 

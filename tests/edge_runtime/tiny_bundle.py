@@ -52,7 +52,7 @@ MANIFEST = Manifest(
     verdict="pass",
 )
 ROW = Measure(1.0, 4e-7, 2e-6, 1e-7, 3.0, 1e-4, "pass")
-ACTIONS = ActionErrors(2, "rad", 1e-7, 1e-6, 2e-6, 2e-8, 2e-7, 4e-6, "b", None, FLOAT32_GATE, "pass")
+ACTIONS = ActionErrors(2, "rad", 1e-7, 1e-6, 2e-6, 2e-8, 2e-7, 4e-6, "b", {"b": 4e-6}, None, FLOAT32_GATE, "pass")
 ACCURACY = Accuracy("pass", "PyTorch", "2 seeded observations", {"keys": ROW}, ACTIONS)
 
 

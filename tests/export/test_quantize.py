@@ -303,15 +303,6 @@ def test_rounding_one_layer_outside_a_graph_is_what_its_graph_does(precision: st
     assert error(found, x @ (weight if layer.out_axis == 1 else weight.T)) > 1e-3
 
 
-def test_weights_in_fewer_levels() -> None:
-    made = Recipe(dict.fromkeys(MLP, "int8"), inputs=INPUTS, int8_levels=63)
-    found = constants(quantized(mlp(), made))
-    assert {int(np.abs(found[f"{name}.int8"]).max()) for name in MLP} == {63}
-    np.testing.assert_allclose(found[f"{MLP[0]}.scale"], np.abs(normal(16, 32, seed=1) / 4).max(axis=0) / 63, rtol=1e-6)
-    scales = {float(found[n.input[1]]) for n in only(quantized(mlp(), made), "QuantizeLinear")}
-    assert scales == {float(np.float32(INPUTS[name] / 127)) for name in MLP}, "activations keep theirs"
-
-
 def test_layers_of_one_input_in_several_precisions() -> None:
     made = Recipe({B + "gate": "int8", B + "up": "int4", B + "down": "fp8"}, inputs=INPUTS, block=8)
     proto = quantized(mlp(), made)
