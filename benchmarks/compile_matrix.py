@@ -2,9 +2,9 @@
 
     python -m benchmarks.compile_matrix [--family NAME] [--json FILE]
 
-The checkpoints are the tests' tiny ones: operators and types of the real ones, in seconds. Each variant is compiled in
-a process of its own, so that one that takes TensorRT down with it is a row like any other. What this proves and what
-not is said below the table.
+The checkpoints are the tests' tiny ones: operators and types of the real ones, in seconds; they are quantized on noise.
+Each variant is compiled in a process of its own, so that one that takes TensorRT down with it is a row like any other.
+What this proves and what not is said below the table.
 """
 
 from __future__ import annotations
@@ -12,36 +12,84 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
+import multiprocessing as mp
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import msgspec
 from rich.progress import track
 
+from benchmarks.quantize_full_size import noise
+from benchmarks.recordings import write_recording
+from calibration.observations import Samples, samples
+from calibration.open_dataset import open_dataset
 from edge_runtime import cli
+from edge_runtime.bundle import Bundle, open_bundle
+from edge_runtime.bundle_spec import PolicySpec
 from edge_runtime.engines.compile import AHEAD, ALWAYS, JETPACK_6, NEVER, UNRUN
+from edge_runtime.errors import EdgeError
+from export import precision
+from export.layers import ALL_PARTS, PROJECTIONS
+from export.observe import bundle_layers
+from export.quantize_bundle import Asked, quantize_bundle
 
 RESULTS = Path(__file__).with_name("results") / "compile_matrix.json"
-ARCH = "sm86"
+ARCH, TARGET = "sm86", "jetpack6-orin"
 TIMEOUT_S = 600.0
+LARGEST_BLOCK = 16
+WORDS = "up"
+"""An instruction that every tiny policy has room for."""
+PARTS = tuple(part for part in ALL_PARTS if part != PROJECTIONS)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """`precision` of the parts that are not as the target's preset has them, where a model has them.
+
+    `wide`: as where ranges pass what float16 is trusted with, so that bfloat16 stands in its place.
+    """
+
+    name: str
+    precision: Mapping[str, str]
+    wide: bool = False
+
+
+VARIANTS = (
+    Variant("fp16", dict.fromkeys(PARTS, "fp16")),
+    Variant("bf16", dict.fromkeys(PARTS, "bf16")),
+    Variant("W8A8, fp16", {}),
+    Variant("W8A8, bf16", {}, wide=True),
+    Variant("W8A8, vision too", {"vision": "int8"}),
+    Variant("int4, fp16", {"backbone": "int4", "expert": "int4"}),
+    Variant("int4, bf16", {"backbone": "int4", "expert": "int4"}, wide=True),
+    Variant("W8A8, int4 expert", {"expert": "int4"}),
+)
+"""The third is Orin's preset; a type behind the comma is that between the integers."""
 
 
 @dataclass(frozen=True)
 class Row:
     """One variant of one family. `graphs`: graph → bytes and seconds of its engine; `refused`: why there are none.
 
-    `tensorrt_10_3`: what TensorRT 10.3 does not take, a line each.
+    `parts`: what each part of the model is in; `block`: of int4, 0 where there is none. `tensorrt_10_3`: what TensorRT
+    10.3 does not take, a line each.
     """
 
     family: str
     variant: str
+    parts: dict[str, str]
+    block: int
     graphs: dict[str, dict[str, float]]
     tensorrt_10_3: list[str]
     refused: str
@@ -53,33 +101,74 @@ class Row:
 
 def main() -> int:
     """Print the table and write it as JSON. Exit code 1: something was refused."""
-    checkpoints = _checkpoints()
+    known = sorted(_checkpoints())
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("--family", choices=sorted(checkpoints), action="append", help="only this one")
+    parser.add_argument("--family", choices=known, action="append", help="only this one")
     parser.add_argument("--json", metavar="FILE", type=Path, default=RESULTS, help=f"default {RESULTS.name}")
     asked = parser.parse_args()
-    rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as folder:
-        for name in track(asked.family or sorted(checkpoints), "compiling", transient=True):
-            bundle = checkpoints[name](Path(folder) / name)
-            rows += [row(name, variant, path) for variant, path in variants(bundle)]
-            shutil.rmtree(Path(folder) / name)
+    began, families = time.monotonic(), asked.family or known
+    with mp.get_context("spawn").Pool(os.cpu_count()) as pool:
+        found = track(pool.imap(rows_of, families), "compiling", total=len(families), transient=True)
+        rows = [row for family in found for row in family]
+    taken = {"seconds": round(time.monotonic() - began, 1), "cores": os.cpu_count()}
     proves = {"proves": list(ALWAYS), "does_not_prove": [*UNRUN, *NEVER, *AHEAD]}
-    asked.json.write_text(json.dumps({"arch": ARCH, "rows": [asdict(r) for r in rows], **proves}, indent=2) + "\n")
+    told = {"arch": ARCH, "target": TARGET, **taken, "rows": [asdict(r) for r in rows], **proves}
+    asked.json.parent.mkdir(parents=True, exist_ok=True)
+    asked.json.write_text(json.dumps(told, indent=2) + "\n")
     print(table(rows))
     for label, lines in proves.items():
         print(f"{label.replace('_', ' ')}: {'; '.join(lines)}")
-    print(asked.json)
+    print(f"{taken['seconds']:.0f} s\n{asked.json}")
     return 0 if all(r.good for r in rows) else 1
 
 
-def variants(bundle: Path) -> Iterator[tuple[str, Path]]:
-    """The bundle as it was exported."""
+def rows_of(family: str) -> list[Row]:
+    """Export one family, and compile it at every precision."""
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = _checkpoints()[family](Path(folder) / "family")
+        return [row(family, name, made) for name, made in variants(bundle)]
+
+
+def variants(bundle: Path) -> Iterator[tuple[str, Path | str]]:
+    """The bundle as it was exported, then quantized; a text says why one could not be."""
     yield "fp32", bundle
+    opened = open_bundle(bundle)
+    episodes = ([msgspec.structs.replace(step, instruction=WORDS) for step in e] for e in noise(opened.spec))
+    recording = write_recording(bundle.parent / "recording", "random", opened.spec, episodes)
+    has, block = _present(opened)
+    for variant in VARIANTS:
+        chosen = {part: kind for part, kind in variant.precision.items() if part in has}
+        if variant.precision and not chosen:
+            continue
+        words = tuple(f"{part}={kind}" for part, kind in chosen.items())
+        asked = Asked(TARGET, words, block=block, accept=True, sensitivity=False, threads=1)
+        out = bundle.parent / "quantized"
+        limit = mock.patch.object(precision, "FP16_LIMIT", 0.0) if variant.wide else contextlib.nullcontext()
+        try:
+            with limit:
+                yield variant.name, quantize_bundle(bundle, partial(_observed, recording), out, asked)
+        except EdgeError as error:
+            yield variant.name, str(error)
 
 
-def row(family: str, variant: str, bundle: Path) -> Row:
+def _present(bundle: Bundle) -> tuple[set[str], int]:
+    """The parts that a model has, and the largest int4 block that divides the widths of its layers."""
+    layers = [layer for graph in bundle_layers(bundle).values() for layer in graph]
+    widths = [layer.width for layer in layers if layer.part != "vision"]
+    return {"table", *(layer.part for layer in layers)}, math.gcd(LARGEST_BLOCK, *widths)
+
+
+def _observed(recording: Path, spec: PolicySpec) -> Samples:
+    return samples(open_dataset(recording), spec, {}, count=2, seed=0, on_corrupt="fail")
+
+
+def row(family: str, variant: str, bundle: Path | str) -> Row:
     """Compile one bundle in another process."""
+    if isinstance(bundle, str):
+        return Row(family, variant, {}, 0, {}, [], bundle)
+    made = open_bundle(bundle).manifest.quantization
+    parts, block = (made.parts, made.block) if made else ({}, 0)
+    known = Row(family, variant, parts, block if "int4" in parts.values() else 0, {}, [], "")
     told = bundle.parent / "compiled.json"
     command = [sys.executable, "-m", "edge_runtime", "compile", str(bundle), "--backend", "trt-rtx", "--for", ARCH]
     try:
@@ -87,13 +176,14 @@ def row(family: str, variant: str, bundle: Path) -> Row:
             [*command, "--json", str(told)], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired:
-        return Row(family, variant, {}, [], f"not done in {TIMEOUT_S:.0f} s")
+        return replace(known, refused=f"not done in {TIMEOUT_S:.0f} s")
     if done.returncode:
-        return Row(family, variant, {}, [], _why(done).replace(f"{bundle}{os.sep}", ""))
+        return replace(known, refused=_why(done).replace(f"{bundle}{os.sep}", ""))
     found = json.loads(told.read_text(encoding="utf-8"))
     graphs = {name: {"bytes": g["size"], "seconds": g["seconds"]} for name, g in found["graphs"].items()}
     lacking = found["tensorrt_10_3_does_not_take"]
-    return Row(family, variant, graphs, [f"{name}: {line}" for name, lines in lacking.items() for line in lines], "")
+    lines = [f"{name}: {line}" for name, lines in lacking.items() for line in lines]
+    return replace(known, graphs=graphs, tensorrt_10_3=lines)
 
 
 def _why(done: subprocess.CompletedProcess[str]) -> str:
@@ -105,11 +195,11 @@ def _why(done: subprocess.CompletedProcess[str]) -> str:
 
 def table(rows: list[Row]) -> str:
     """A line a variant: its graphs with the bytes of their engines, or why there are none."""
-    lines = [f"{'family':<24}{'variant':<16}{f'TensorRT {JETPACK_6}':<16}engines for {ARCH}, bytes"]
+    lines = [f"{'family':<24}{'variant':<20}{f'TensorRT {JETPACK_6}':<16}engines for {ARCH}, bytes"]
     for r in rows:
         sizes = ", ".join(f"{name} {graph['bytes']:,.0f}" for name, graph in r.graphs.items())
         listed = "-" if r.refused else f"{len(r.tensorrt_10_3)} not taken" if r.tensorrt_10_3 else "takes all"
-        lines.append(f"{r.family:<24}{r.variant:<16}{listed:<16}{sizes or 'refused: ' + r.refused}")
+        lines.append(f"{r.family:<24}{r.variant:<20}{listed:<16}{sizes or 'refused: ' + r.refused}")
         lines += [f"{'':<24}{line}" for line in r.tensorrt_10_3]
     return "\n".join(lines)
 
@@ -142,7 +232,7 @@ def _exported(folder: Path, checkpoint: Path, words: tuple[str, ...]) -> Path:
     with Path(os.devnull).open("w") as nothing, contextlib.redirect_stdout(nothing):
         code = cli.main(["export", str(checkpoint), "-o", str(folder / "bundle"), *given, *told])
     if code:
-        raise SystemExit(code)
+        raise RuntimeError(f"edge export ended with {code}")
     return folder / "bundle"
 
 

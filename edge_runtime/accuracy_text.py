@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from edge_runtime.accuracy import ActionErrors, ClosedLoop
+from edge_runtime.accuracy import Accuracy, ActionErrors, ClosedLoop
+
+
+def whole(found: Accuracy) -> list[str]:
+    """What was compared with what: cosine and relative error of every component, errors of actions, the verdict."""
+    lines = [f"against {found.reference}, {found.observations}"]
+    for name, row in found.components.items():
+        lines.append(f"  {name:<22}cosine {row.cosine:.7f}, relative error {row.relative_error:.1e}")
+    return [*lines, *actions(found.actions), f"verdict: {found.verdict}"]
 
 
 def actions(errors: ActionErrors) -> list[str]:

@@ -52,7 +52,7 @@ def refuse_precision(target: Target, precision: str, where: str) -> None:
     """Raise `EdgeError` unless `target` can compute in `precision`; `where` is what asked for it."""
     if precision in target.precisions:
         return
-    known = "" if precision in PRECISIONS else did_you_mean(precision, PRECISIONS)
+    known = "" if precision in PRECISIONS else did_you_mean(precision, target.precisions)
     raise EdgeError(
         f"{where}: {target.title} ({target.name}) has no {precision}{known}; it has {', '.join(target.precisions)}"
     )

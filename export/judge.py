@@ -77,10 +77,9 @@ def judge(
         a, b = (_ask(policy, probe) for policy in policies)
         alike = _alike(a[0].written, b[0].written)
         for name, outputs in b[1].items():
-            running = components.setdefault(name, Running())
             runs = alike if name.startswith("decode.") else len(outputs)
             for x, y in zip(a[1].get(name, [])[:runs], outputs, strict=False):
-                running.add(x, y)
+                components.setdefault(name, Running()).add(x, y)
         found.append(a[0])
         answered.append(b[0])
     errors = action_errors(
@@ -104,9 +103,8 @@ def _alike(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 def _fault(measures: Mapping[str, Measure]) -> str:
-    """What is wrong although no action may show it: a graph's output that is not finite, or never came."""
-    failed = [name for name, measure in measures.items() if measure.verdict != "pass"]
-    return f"{failed[0]}: not finite, or never computed" if failed else ""
+    """What is wrong although no action may show it: a graph's output that is not finite."""
+    return next((f"{name} is not finite" for name, measure in measures.items() if measure.verdict != "pass"), "")
 
 
 def _ask(policy: GraphPolicy, probe: Probe) -> tuple[Probe, dict[str, list[NDArray[Any]]]]:

@@ -178,9 +178,9 @@ def _copy_rest(bundle: Bundle, new: Path) -> None:
     again |= {f"{name}.data" for name in again} | {bundle.manifest.accuracy, bundle.manifest.probes}
     for name in bundle.manifest.files:
         if name not in again:
-            target = new / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(bundle.path / name, target)
+            there = new / name
+            there.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(bundle.path / name, there)
 
 
 def _rows(

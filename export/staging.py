@@ -31,6 +31,10 @@ def staged(target: Path, marker: str) -> Iterator[Path]:
         new.mkdir()
         yield new
         _swap(new, target, scratch / "old")
+    except OSError as error:  # a full disk names no file
+        if error.filename is not None or error.errno is None:
+            raise
+        raise ExportError(f"{target}: cannot be written ({error.strerror})") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -16,7 +16,10 @@ PACKAGES = ("calibration", "drivers", "edge_runtime", "export")
 OURS = (*PACKAGES, "benchmarks", "tests")
 MODULES = {name for package in PACKAGES for name, _ in modules(package)}
 
-SHARED = tuple(f"edge_runtime.{name}" for name in ("accuracy", "probes", "verify", "layer_table", "targets", "protobuf", "suggest"))
+SHARED = tuple(
+    f"edge_runtime.{name}"
+    for name in ("accuracy", "probes", "verify", "layer_table", "targets", "protobuf", "suggest")
+)
 MAY_IMPORT = {
     "drivers": ("drivers",),
     "edge_runtime": ("edge_runtime", "drivers.errors", "drivers.motors.base", "drivers.cameras.base"),

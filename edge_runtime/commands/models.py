@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 TORCH = "torch"
 """Not a robot's backend: PyTorch on the CPU (`export.torch_graph`), which rounds half precision as a GPU does."""
+OBSERVATIONS = 16
+"""Of a dataset, for `edge verify --against`."""
 
 
 @click.command()
@@ -122,13 +124,42 @@ def inspect(bundle: Path, device: str, precision: tuple[str, ...], steps: int | 
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--backend", metavar="NAME", help="What computes; by default ort, or torch where floats are in 16 bits.")
 @click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Cores.")
+@click.option(
+    "--against",
+    metavar="REFERENCE",
+    type=click.Path(path_type=Path),
+    help="The float32 bundle that BUNDLE was made of: compare every output of every graph.",
+)
+@click.option("--data", metavar="DATASET", type=click.Path(path_type=Path), help="Observations to compare on.")
+@click.option(
+    "--map", "mapped", metavar="NAME=FIELD", multiple=True, help="Field of the dataset for a camera or for state."
+)
+@click.option("--observations", type=click.IntRange(1, 4096), default=None, help="How many of DATASET; by default 16.")
+@click.option("--seed", type=click.IntRange(min=0), default=None, help="As edge quantize had it; by default 0.")
 @json_option
-def verify(bundle: Path, backend: str | None, threads: int, json_file: str | None) -> int:
-    """Let a bundle answer its own probes here; exit code 1 where it computes something else."""
+def verify(
+    bundle: Path,
+    backend: str | None,
+    threads: int,
+    against: Path | None,
+    data: Path | None,
+    json_file: str | None,
+    **chosen: Any,
+) -> int:
+    """Let a bundle answer its own probes here; exit code 1 where it computes something else.
+
+    With --against and --data, what its accuracy.json says is computed anew, on observations of DATASET.
+    """
     from edge_runtime import verify
     from edge_runtime.bundle import open_bundle
     from edge_runtime.policy import refuse_backend
 
+    if against is not None and data is not None:
+        return _verify_against(bundle, against, data, backend, threads, json_file, **chosen)
+    if against is not None or data is not None:
+        raise click.UsageError("--against and --data go together: the float32 bundle, and a dataset to compare on")
+    if any(value not in (None, ()) for value in chosen.values()):
+        raise click.UsageError("--map, --observations and --seed say something only with --against and --data")
     checked = open_bundle(bundle)
     name = backend or (TORCH if checked.manifest.has_half else "ort")
     refuse_backend(checked, name)
@@ -136,6 +167,33 @@ def verify(bundle: Path, backend: str | None, threads: int, json_file: str | Non
     with progress("probes") as tell:
         found = verify.check(checked, engine, lambda part: tell("probes", part))
     emit(verify.facts(checked, name, found), verify.text(checked, name, found), json_file)
+    return 0 if found.verdict == "pass" else 1
+
+
+def _verify_against(
+    bundle: Path,
+    reference: Path,
+    data: Path,
+    backend: str | None,
+    threads: int,
+    json_file: str | None,
+    mapped: tuple[str, ...],
+    observations: int | None,
+    seed: int | None,
+) -> int:
+    """`verify`, but by the original's answers to new observations."""
+    import msgspec
+
+    from edge_runtime import accuracy_text, plugins
+
+    quantizer = plugins.require("export.quantize_dataset")
+    engine = _engine(backend, threads) if backend else None
+    asked = mapped, observations or OBSERVATIONS, seed or 0
+    with progress("bundles") as tell:
+        found = quantizer.verify_against(bundle, reference, data, *asked, threads, engine, tell)
+    told = msgspec.json.decode(msgspec.json.encode(found))  # what is not finite is null
+    facts = {"path": str(bundle), "backend": backend, "against": str(reference), **told}
+    emit(facts, f"{bundle}:\n" + "\n".join(f"  {line}" for line in accuracy_text.whole(found)), json_file)
     return 0 if found.verdict == "pass" else 1
 
 

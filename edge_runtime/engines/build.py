@@ -79,6 +79,7 @@ def _configure(api: Api, config: Any, options: BuildOptions, arch: str) -> None:
     if api.ahead:
         config.num_compute_capabilities = 1
         config.set_compute_capability(getattr(trt.ComputeCapability, arch.upper()), 0)
+    config.clear_flag(trt.BuilderFlag.TF32)  # float32 is float32, not rounded to 10 bits before it is multiplied
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     config.builder_optimization_level = options.optimisation_level
     pools = trt.MemoryPoolType

@@ -1,21 +1,23 @@
-"""`edge compile BUNDLE`: an engine for every graph, built or found as it was, and what that proves."""
+"""`edge compile BUNDLE`: an engine for every graph, built or found, all of them run together, and what that proves."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from edge_runtime import accuracy_text
+from edge_runtime.accuracy import ActionErrors
 from edge_runtime.bundle import Bundle, open_bundle
+from edge_runtime.engines import gate, operators
 from edge_runtime.engines import layers as layer_report
-from edge_runtime.engines import operators
 from edge_runtime.engines.api import RTX_ARCHS, Api, load_api, place_here
 from edge_runtime.engines.build import build
 from edge_runtime.engines.key import BuildOptions, EngineKey, Place
-from edge_runtime.engines.store import EngineInfo, Judge, Layers, Store
+from edge_runtime.engines.store import EngineInfo, Layers, Staged, Store
 from edge_runtime.errors import BackendError
 from edge_runtime.onnx_nodes import OnnxGraph, read_nodes
 
@@ -23,16 +25,17 @@ JETPACK_6 = "10.3"
 """The TensorRT of JetPack 6, whose operators every graph is held against."""
 ALWAYS = ("every graph parses", "every operator is supported with the types it has there")
 NEVER = ("speed: measure it on the robot",)
+HELD = "the engines answer the bundle's probes as its gate asks"
 UNRUN = ("that the engines run, or compute what the graphs do: nothing has run them",)
+ACCEPTED = ("that the engines answer as the gate asks: they do not, as was accepted when the bundle was sealed",)
 AHEAD = (
     "anything about Orin (SM87): TensorRT-RTX does not build for it, SM86 is the nearest",
     "that INT8 products run in INT8: for SM86 its support matrix has INT8 and INT4 for weights alone",
 )
 BLIND = "not inspected: that takes the GPU that the engine is for"
-Judging = Callable[[Bundle, Place, str], Judge | None]
-"""Bundle, place and graph → what runs a new engine and holds it to the bundle's gate; None where nothing can."""
 Progress = Callable[[str, float], None]
-"""Called with the graph that is being built and the part of it that is done."""
+"""Called with the graph that is being built, or `GATE`, and the part of it that is done."""
+GATE = "gate"
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,10 @@ class Engine:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What came of it. `jetpack_6`: graph → what of it TensorRT 10.3 does not take."""
+    """What came of it. `jetpack_6`: graph → what of it TensorRT 10.3 does not take.
+
+    `answers`: what the engines made of the bundle's probes, None where they did not run this time.
+    """
 
     bundle: Path
     title: str
@@ -56,16 +62,21 @@ class Compiled:
     ahead: bool
     engines: dict[str, Engine]
     jetpack_6: dict[str, tuple[str, ...]]
+    answers: ActionErrors | None
+
+    @property
+    def held(self) -> bool:
+        """All were run and held to the gate, now or when they were built."""
+        return all(engine.info.held for engine in self.engines.values())
 
     @property
     def proven(self) -> tuple[str, ...]:
-        held = all(engine.info.held for engine in self.engines.values())
-        return (*ALWAYS, "the engines compute what the bundle's gate asks for") if held else ALWAYS
+        return (*ALWAYS, HELD) if self.held else ALWAYS
 
     @property
     def unproven(self) -> tuple[str, ...]:
-        held = all(engine.info.held for engine in self.engines.values())
-        return (*(() if held else UNRUN), *NEVER, *(AHEAD if self.ahead else ()))
+        lacking = () if self.held else UNRUN if self.answers is None else ACCEPTED
+        return (*lacking, *NEVER, *(AHEAD if self.ahead else ()))
 
 
 def compile_bundle(
@@ -76,12 +87,12 @@ def compile_bundle(
     *,
     rebuild: bool = False,
     progress: Progress | None = None,
-    judging: Judging | None = None,
 ) -> Compiled:
     """Check the bundle and see that it has an engine for each of its graphs; `rebuild`: build all of them anew.
 
-    `arch` is a GPU architecture of `RTX_ARCHS` that TensorRT-RTX builds for without having it. Raises `BundleError` for
-    a bundle that the robot would refuse and `BackendError` for what cannot be built.
+    `arch` is a GPU architecture of `RTX_ARCHS` that TensorRT-RTX builds for without having it. Engines for the
+    GPU that is here are run, all together, and the new ones are kept if the bundle's gate is passed. Raises
+    `BundleError` for a bundle that the robot would refuse and `BackendError` for what cannot be built or does not pass.
     """
     api, options = load_api(backend), options or BuildOptions()
     place = _place(api, arch)
@@ -90,10 +101,22 @@ def compile_bundle(
     lacking = {name: operators.unsupported(graph) for name, graph in graphs.items()}
     if not api.ahead and f"{api.version}.".startswith(f"{JETPACK_6}."):
         _refuse(api, bundle, lacking)
-    job = _Job(api, bundle, Store(path), place, options, bool(arch), judging, progress or (lambda _graph, _part: None))
+    job = _Job(api, bundle, Store(path), place, options, bool(arch), progress or (lambda _graph, _part: None))
     with job.store.building():
-        engines = {name: job.engine(name, graph, rebuild) for name, graph in graphs.items()}
-    return Compiled(path, api.name, place, options, bool(arch), engines, lacking)
+        chosen = {name: job.choose(name, graph, rebuild) for name, graph in graphs.items()}
+        answers = job.answers(chosen)
+        held = answers is not None and answers.verdict == "pass"
+        engines = {name: job.keep(each, held) for name, each in chosen.items()}
+    return Compiled(path, api.name, place, options, bool(arch), engines, lacking, answers)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """A new engine of a graph, or the one that was there; `rebuilt` as in `Engine`."""
+
+    engine: Staged
+    new: bool
+    rebuilt: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,19 +129,33 @@ class _Job:
     place: Place
     options: BuildOptions
     ahead: bool
-    judging: Judging | None
     progress: Progress
 
-    def engine(self, name: str, graph: OnnxGraph, rebuild: bool) -> Engine:
+    def choose(self, name: str, graph: OnnxGraph, rebuild: bool) -> _Chosen:
         """The engine that is there, or a new one."""
         key = EngineKey(self.place, self.bundle.manifest.seal, name, self.options)
         found = self.store.find(key)
         if found.info is not None and not rebuild:
-            return Engine(found.info, self.store.path(found.info), built=False, rebuilt="")
-        info = self._build(key, graph)
-        return Engine(info, self.store.path(info), built=True, rebuilt=found.why)
+            return _Chosen(Staged(found.info, self.store.path(found.info)), new=False)
+        return _Chosen(self._build(key, graph), new=True, rebuilt=found.why)
 
-    def _build(self, key: EngineKey, graph: OnnxGraph) -> EngineInfo:
+    def answers(self, chosen: Mapping[str, _Chosen]) -> ActionErrors | None:
+        """What the engines answer together; None where they run elsewhere, or each was held to the gate before."""
+        if self.ahead or all(each.engine.info.held for each in chosen.values()):
+            return None
+        files = {name: each.engine.path for name, each in chosen.items()}
+        found = gate.hold(self.bundle, self.api.backend, files, lambda part: self.progress(GATE, part))
+        self.progress(GATE, 1.0)
+        return found
+
+    def keep(self, chosen: _Chosen, held: bool) -> Engine:
+        """Let a new engine count, and say of one that was there that it was `held` to the gate."""
+        info = chosen.engine.info
+        if chosen.new or (held and not info.held):
+            info = self.store.keep(chosen.engine, held=held)
+        return Engine(info, self.store.path(info), chosen.new, chosen.rebuilt)
+
+    def _build(self, key: EngineKey, graph: OnnxGraph) -> Staged:
         place, name = self.place, key.graph
         self.progress(name, 0.0)
         made = build(
@@ -131,13 +168,12 @@ class _Job:
             tell=lambda part: self.progress(name, part),
         )
         self.progress(name, 1.0)
-        return self.store.commit(
+        return self.store.stage(
             key,
             made.engine,
             seconds=made.seconds,
             warnings=made.warnings,
             layers=Layers(note=BLIND) if self.ahead else layer_report.inspect(self.api, made.engine, graph),
-            judge=None if self.judging is None else self.judging(self.bundle, place, name),
         )
 
 
@@ -172,6 +208,7 @@ def facts(found: Compiled) -> dict[str, Any]:
         "options": msgspec.to_builtins(found.options),
         "graphs": {name: _engine_facts(engine) for name, engine in found.engines.items()},
         "tensorrt_10_3_does_not_take": {name: list(lines) for name, lines in found.jetpack_6.items()},
+        "answers": None if found.answers is None else msgspec.json.decode(msgspec.json.encode(found.answers)),
         "proves": list(found.proven),
         "does_not_prove": list(found.unproven),
     }
@@ -212,6 +249,7 @@ def text(found: Compiled) -> str:
             *lines,
             *_labelled("layers", tuple(note for note in notes if note)),
             *_labelled(f"TensorRT {JETPACK_6}", tuple(jetpack)),
+            *_labelled("answers", () if found.answers is None else tuple(accuracy_text.actions(found.answers))),
             *_labelled("proves", found.proven),
             *_labelled("not", found.unproven),
         )

@@ -1,7 +1,8 @@
 """Where a bundle's engines are kept: `engines/` inside it, an engine beside a sidecar that says what it is.
 
-The sidecar is written last, and only it makes an engine: whenever a build is killed, the engine that was there before
-is still the one that is found, or the new one is. What does not match its sidecar is named and never given to TensorRT.
+New engines are staged, all of a bundle's, before any is kept: what they compute shows only together. The sidecar is
+written last, and only it makes an engine: whenever a build is killed, the engine that was there before is still the one
+that is found, or the new one is. What does not match its sidecar is named and never given to TensorRT.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +25,6 @@ from edge_runtime.errors import BackendError
 
 FORMAT = 1
 _LOCK = ".lock"
-Judge = Callable[[Path], None]
-"""Runs the engine in a file and raises an `EdgeError` unless it computes what its graph does."""
 
 
 class Layers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,6 +61,14 @@ class Found:
     why: str
 
 
+@dataclass(frozen=True)
+class Staged:
+    """An engine that may be kept: what its sidecar says or will say, and the file that it is in until then."""
+
+    info: EngineInfo
+    path: Path
+
+
 class Store:
     """The engines of the bundle at `bundle`."""
 
@@ -73,7 +80,7 @@ class Store:
 
     @contextmanager
     def building(self) -> Iterator[None]:
-        """Be the only one who builds engines of this bundle; clears what a killed build left half-written.
+        """Be the only one who builds engines of this bundle. What was staged and not kept goes, a killed build's too.
 
         `BackendError` where somebody else is building.
         """
@@ -85,9 +92,11 @@ class Store:
                 raise BackendError(
                     f"{self.folder}: another edge compile is building engines of this bundle; wait for it or stop it"
                 ) from error
-            for left in self.folder.glob(".*.part"):
-                left.unlink()
-            yield
+            self._clear()
+            try:
+                yield
+            finally:
+                self._clear()
 
     def find(self, key: EngineKey, *, any_options: bool = False) -> Found:
         """The engine of `key`, with `any_options` whatever it was built with; of several the newest.
@@ -105,7 +114,7 @@ class Store:
             why = why or f"{engine}: not loaded: nothing beside it says what it was built from"
         return Found(None, why)
 
-    def commit(
+    def stage(
         self,
         key: EngineKey,
         engine: bytes | memoryview,
@@ -113,47 +122,51 @@ class Store:
         seconds: float,
         warnings: tuple[str, ...] = (),
         layers: Layers | None = None,
-        judge: Judge | None = None,
-    ) -> EngineInfo:
-        """Keep a new engine, and forget the others of its graph, backend and architecture.
-
-        `judge` is given its file before it counts, and can refuse it by raising; nothing has changed then.
-        """
+    ) -> Staged:
+        """Write a new engine to the disk, where it does not count yet. `building` must be held until it is kept."""
         digest = hashlib.sha256(engine).hexdigest()
-        stem = key.stem(digest)
         info = EngineInfo(
             key=key,
-            file=f"{stem}.engine",
+            file=f"{key.stem(digest)}.engine",
             size=memoryview(engine).nbytes,
             sha256=digest,
             built=time.time(),
             seconds=round(seconds, 3),
-            held=judge is not None,
+            held=False,
             warnings=warnings,
             layers=layers or Layers(),
         )
-        with self._written(self.path(info), engine) as part:
-            if judge is not None:
-                judge(part)
-        with self._written(self.folder / f"{stem}.json", msgspec.json.format(msgspec.json.encode(info), indent=1)):
-            pass
-        self._forget(key, stem)
+        return Staged(info, self._written(self.path(info), engine))
+
+    def keep(self, staged: Staged, *, held: bool) -> EngineInfo:
+        """Let an engine count, and forget the others of its graph, backend and architecture.
+
+        `held`: it was run and held to the bundle's gate; that is how to say so of one that counts already, too.
+        """
+        path, info = self.path(staged.info), msgspec.structs.replace(staged.info, held=held or staged.info.held)
+        if staged.path != path:
+            self._replace(staged.path, path)
+        sidecar = path.with_suffix(".json")
+        self._replace(self._written(sidecar, msgspec.json.format(msgspec.json.encode(info), indent=1)), sidecar)
+        self._forget(info.key, path.stem)
         return info
 
-    @contextmanager
-    def _written(self, path: Path, content: bytes | memoryview) -> Iterator[Path]:
-        """Write `content` to disk beside `path`, yield where, and put it there if the block ends well."""
-        part = self.folder / f".{path.name}.{os.getpid()}.part"
-        try:
-            with part.open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            yield part
-            part.replace(path)
-            self._settle()
-        finally:
-            part.unlink(missing_ok=True)
+    def _written(self, path: Path, content: bytes | memoryview) -> Path:
+        """Write `content` to the disk beside `path`; where."""
+        part = self.folder / f".{path.name}.part"
+        with part.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        return part
+
+    def _replace(self, part: Path, path: Path) -> None:
+        part.replace(path)
+        self._settle()
+
+    def _clear(self) -> None:
+        for left in self.folder.glob(".*.part"):
+            left.unlink()
 
     def _settle(self) -> None:
         """What was renamed in the folder is on the disk when this returns."""

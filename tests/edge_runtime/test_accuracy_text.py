@@ -11,7 +11,9 @@ from edge_runtime.accuracy import FLOAT32_GATE, QUANTIZED_GATE, ActionErrors, Ga
 from edge_runtime.accuracy_text import actions, percent
 from tests.edge_runtime import tiny_bundle
 
-ERRORS = ActionErrors(60, "rad", 0.0123, 0.05, 0.2, 0.0042, 0.03, 0.12, "elbow", {"elbow": 0.12}, None, QUANTIZED_GATE, "pass")
+ERRORS = ActionErrors(
+    *(60, "rad", 0.0123, 0.05, 0.2, 0.0042, 0.03, 0.12, "elbow", {"elbow": 0.12}, None, QUANTIZED_GATE, "pass")
+)
 
 
 def test_errors_in_units_and_as_shares() -> None:

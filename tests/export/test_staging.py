@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -66,7 +68,7 @@ def test_the_old_one_comes_back_if_the_new_one_cannot_take_its_place(
         return rename(self, to)
 
     monkeypatch.setattr(Path, "rename", refuse_new)
-    with pytest.raises(OSError, match="somewhere else"), staged(target, "mark") as folder:
+    with pytest.raises(ExportError, match="somewhere else"), staged(target, "mark") as folder:
         (folder / "mark").write_text("new")
     assert (target / "mark").read_text() == "old"
     assert names(tmp_path) == ["x"]
@@ -89,3 +91,16 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ExportError, match="cannot be written"), staged(tmp_path / "file" / "x", "mark"):
         pytest.fail("the block must not run")
+
+
+def test_a_full_disk_is_one_line_and_leaves_what_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "made"
+    with staged(target, "mark") as folder:
+        (folder / "mark").write_text("old")
+    with (
+        pytest.raises(ExportError, match=f"made: cannot be written \\({os.strerror(errno.ENOSPC)}\\)"),
+        staged(target, "mark"),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert (target / "mark").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]

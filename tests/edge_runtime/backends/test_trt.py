@@ -39,7 +39,7 @@ class Compiling(trt.Engine):
         with store.building():
             timing = store.folder / "timing"
             made = build(api, path, nodes, key.options, arch="", timing=timing, tell=lambda part: None)
-            store.commit(key, made.engine, seconds=made.seconds)
+            store.keep(store.stage(key, made.engine, seconds=made.seconds), held=False)
         return super().load(path, feeds)
 
 

@@ -14,10 +14,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from edge_runtime.bundle import seal
 from edge_runtime.engines import api, gpu
-from tests.edge_runtime import tiny_bundle
-from tests.edge_runtime.engines.onnx_writer import doubling
 
 HEAD = b"an engine of "
 STRANGE = ("Levitate", "Bernoulli")
@@ -49,7 +46,7 @@ class Flag(enum.IntEnum):
 
 
 class Named(enum.Enum):
-    WORKSPACE, TACTIC_DRAM, DETAILED, JSON, INPUT, OUTPUT, SM86 = range(7)
+    WORKSPACE, TACTIC_DRAM, DETAILED, JSON, INPUT, OUTPUT, TF32 = range(7)
 
 
 def session(data: bytes) -> Any:
@@ -105,7 +102,11 @@ class Config:
     def __init__(self) -> None:
         self.limits: dict[Any, int] = {}
         self.caches: list[bytes] = []
+        self.flags = {Named.TF32}
         self.progress_monitor: Any = None
+
+    def clear_flag(self, flag: Any) -> None:
+        self.flags.discard(flag)
 
     def set_memory_pool_limit(self, pool: Any, size: int) -> None:
         self.limits[pool] = size
@@ -119,7 +120,10 @@ class Config:
 
 
 class TensorRt:
-    """One library: what was asked of it is in `networks` and `configs`; `steps` are called while an engine is built."""
+    """One library: what was asked of it is in `networks` and `configs`; `steps` are called while an engine is built.
+
+    `wrong`: model → what its engine computes instead.
+    """
 
     def __init__(self, version: str) -> None:
         self.module = module = ModuleType("tensorrt")
@@ -127,6 +131,7 @@ class TensorRt:
         self.configs: list[Config] = []
         self.steps: list[Callable[[], None]] = [lambda: None]
         self.fails = ""
+        self.wrong: dict[bytes, bytes] = {}
         self.told = '{"Layers": ["names", "alone"]}'
         flags = SimpleNamespace(**({"STRONGLY_TYPED": Flag.STRONGLY_TYPED} if version.startswith("10.") else {}))
         module.__dict__.update(
@@ -135,6 +140,7 @@ class TensorRt:
             IProgressMonitor=IProgressMonitor,
             NetworkDefinitionCreationFlag=flags,
             MemoryPoolType=Named,
+            BuilderFlag=Named,
             ProfilingVerbosity=Named,
             LayerInformationFormat=Named,
             OnnxParser=OnnxParser,
@@ -163,7 +169,7 @@ class TensorRt:
                     log.log(Severity.ERROR, "Build canceled by user")
                     return None
             watch.phase_finish("Building")
-            return HEAD + network.model
+            return HEAD + self.wrong.get(network.model, network.model)
 
         return SimpleNamespace(create_network=network, create_builder_config=config, build_serialized_network=build)
 
@@ -296,12 +302,3 @@ def forget() -> None:
     """The next call looks for libraries and GPU again."""
     for cached in (api.load_api, gpu.gpu):
         cached.cache_clear()
-
-
-def bundle(folder: Path, *graphs: bytes) -> Path:
-    """A sealed bundle whose graphs are ONNX files: `graphs` in their order, or ones that double."""
-    tiny_bundle.write(folder)
-    for i, name in enumerate(tiny_bundle.MANIFEST.graphs.values()):
-        (folder / name).write_bytes(graphs[i] if i < len(graphs) else doubling(1 + i))
-    seal(folder, tiny_bundle.MANIFEST)
-    return folder

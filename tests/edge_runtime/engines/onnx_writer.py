@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -57,11 +58,19 @@ def value(name: str, kind: int, shape: tuple[int, ...]) -> bytes:
 Tensors = Mapping[str, tuple[int, tuple[int, ...]]]
 
 
-def graph(ops: Iterable[Op], inputs: Tensors, outputs: Tensors, constants: Mapping[str, int] | None = None) -> bytes:
-    """`inputs` and `outputs`: name → element type and shape; `constants`: int64 scalars."""
-    weights = [part(2, INT64) + part(8, name) + part(7, n) for name, n in (constants or {}).items()]
+def graph(
+    ops: Iterable[Op], inputs: Tensors, outputs: Tensors, constants: Mapping[str, int | float] | None = None
+) -> bytes:
+    """`inputs` and `outputs`: name → element type and shape; `constants`: scalars, int64 and float32."""
+    weights = [part(8, name) + _scalar(number) for name, number in (constants or {}).items()]
     sides = (repeated(n, (value(name, *k) for name, k in side.items())) for n, side in ((11, inputs), (12, outputs)))
     return part(2, "g") + repeated(1, map(bytes, ops)) + repeated(5, weights) + b"".join(sides)
+
+
+def _scalar(number: float) -> bytes:
+    if isinstance(number, int):
+        return part(2, INT64) + part(7, number)
+    return part(2, FLOAT) + part(4, struct.pack("<f", number))
 
 
 def model(body: bytes, opset: int = 20) -> bytes:

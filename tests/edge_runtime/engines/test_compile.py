@@ -6,20 +6,23 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
-from edge_runtime.backends.trt import Engine
-from edge_runtime.commands.compile import COMMANDS
-from edge_runtime.engines import compile
+from edge_runtime import cli
+from edge_runtime.bundle import open_bundle, seal
+from edge_runtime.engines import compile, gate
 from edge_runtime.engines.key import BuildOptions
-from edge_runtime.errors import BackendError, BundleError, EdgeError
-from tests.edge_runtime.engines import fakes
+from edge_runtime.engines.store import Store
+from edge_runtime.errors import BackendError, BundleError
+from tests.edge_runtime.engines import fakes, onnx_bundle
 from tests.edge_runtime.engines.fakes import Driver, Named, TensorRt
-from tests.edge_runtime.engines.onnx_writer import FLOAT, Op, doubling, graph, model
+from tests.edge_runtime.engines.onnx_writer import FLOAT, Op, graph, model
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> TensorRt:
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    return fakes.bundle(tmp_path / "bundle")
+    return onnx_bundle.bundle(tmp_path)
 
 
 def test_every_graph_gets_an_engine_once(library: TensorRt, bundle: Path) -> None:
@@ -46,6 +49,7 @@ def test_every_graph_gets_an_engine_once(library: TensorRt, bundle: Path) -> Non
     assert len(library.configs) == 3
     assert all(e.built for e in compile.compile_bundle(bundle, rebuild=True).engines.values())
     assert all(network.flags == 1 << 1 for network in library.networks)
+    assert all(config.flags == set() for config in library.configs), "float32 is not rounded to TF32"
 
 
 def test_a_library_that_is_always_strongly_typed_is_not_told_so(monkeypatch: pytest.MonkeyPatch, bundle: Path) -> None:
@@ -86,9 +90,8 @@ def test_an_engine_that_was_cut_short_is_named_and_rebuilt(library: TensorRt, bu
 
 def test_another_bundle_in_its_place_gets_engines_of_its_own(library: TensorRt, bundle: Path) -> None:
     compile.compile_bundle(bundle)
-    fakes.bundle(bundle, doubling(9))
     (bundle / "engines").rename(bundle.parent / "kept")
-    fakes.bundle(bundle, doubling(9))
+    onnx_bundle.bundle(bundle.parent, onnx_bundle.image(relus=9))
     (bundle.parent / "kept").rename(bundle / "engines")
     found = compile.compile_bundle(bundle)
     assert all("not loaded: its bundle is " in e.rebuilt for e in found.engines.values())
@@ -116,19 +119,19 @@ def test_a_graph_that_it_does_not_take_is_one_line(
     library: TensorRt, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes, words: str
 ) -> None:
     library.module.__version__ = "11.1"  # type: ignore[attr-defined]
-    bundle = fakes.bundle(tmp_path / "bundle", doubling(), content)
+    bundle = onnx_bundle.bundle(tmp_path, onnx_bundle.image(), content)
     with pytest.raises(BackendError, match=words) as caught:
         compile.compile_bundle(bundle)
     assert str(bundle / "prefix.onnx") in str(caught.value)
     assert "TensorRT 11.1" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "/_src/" not in str(caught.value)
-    assert len(list((bundle / "engines").glob("image*.engine"))) == 1
+    assert engines(bundle) == []
 
 
 def test_on_10_3_the_list_is_read_before_anything_is_built(library: TensorRt, tmp_path: Path) -> None:
     strange = model(graph([Op("Bernoulli", ("x",), "y", "n7")], {"x": (FLOAT, (1,))}, {"y": (FLOAT, (1,))}))
-    bundle = fakes.bundle(tmp_path / "bundle", doubling(), doubling(), strange)
+    bundle = onnx_bundle.bundle(tmp_path, onnx_bundle.image(), onnx_bundle.prefix(), strange)
     with pytest.raises(BackendError, match=r"step.onnx: TensorRT 10.3.0 does not take operator Bernoulli \(n7\)"):
         compile.compile_bundle(bundle)
     assert library.networks == []
@@ -146,34 +149,126 @@ def test_more_memory_is_asked_for_where_that_is_what_it_lacked(library: TensorRt
         compile.compile_bundle(bundle)
 
 
-def test_a_judge_runs_every_engine_before_it_counts(library: TensorRt, bundle: Path) -> None:
-    seen: list[tuple[str, bool]] = []
+def run(*words: str) -> Any:
+    return CliRunner().invoke(cli.edge, words, standalone_mode=False)
 
-    def judging(opened: Any, place: Any, name: str) -> Any:
-        def judge(path: Path) -> None:
-            graph = Engine().open(path, opened.graph(name))
-            (x,) = graph.inputs.values()
-            x[:] = 1.0
-            graph.run()
-            seen.append((name, bool((graph.outputs["y"] > 1.0).all())))
-            if name == "step":
-                raise EdgeError("step: cosine 0.2, the gate is 0.999")
 
-        return judge
+def engines(bundle: Path) -> list[str]:
+    """Files in its store, but for the lock and the timings."""
+    return sorted(path.name for path in (bundle / "engines").iterdir() if path.suffix in (".engine", ".json", ".part"))
 
-    with pytest.raises(EdgeError, match="the gate"):
-        compile.compile_bundle(bundle, judging=judging)
-    assert seen == [("image", True), ("prefix", True), ("step", True)]
-    found = [path.name.partition("-")[0] for path in sorted((bundle / "engines").glob("*.engine"))]
-    assert found == ["image", "prefix"]
+
+RIGHT, WRONG = onnx_bundle.step(), onnx_bundle.step(times=3)
+
+
+def test_engines_are_held_to_the_gate_all_together(library: TensorRt, bundle: Path) -> None:
+    told: list[tuple[str, float]] = []
+    found = compile.compile_bundle(bundle, progress=lambda *now: told.append(now))
+    assert found.answers is not None
+    assert (found.answers.verdict, found.answers.observations, found.answers.max) == ("pass", 2, 0.0)
+    assert all(e.info.held for e in found.engines.values())
+    assert compile.HELD in found.proven
+    judged = [part for name, part in told if name == compile.GATE]
+    assert (judged[0], judged[-1], sorted(judged)) == (0.0, 1.0, judged)
+    assert [name for name, _ in told][-len(judged) :] == [compile.GATE] * len(judged)
+    again = compile.compile_bundle(bundle)
+    assert again.answers is None, "nothing is new"
+    assert again.held
+
+
+def test_a_set_whose_answers_fail_is_not_kept(library: TensorRt, bundle: Path) -> None:
+    """Not one engine of it, and those from before are as they were."""
+    before, left = compile.compile_bundle(bundle), engines(bundle)
+    library.wrong[RIGHT] = WRONG
+    with pytest.raises(BackendError) as caught:
+        compile.compile_bundle(bundle, rebuild=True)
+    said = str(caught.value)
+    assert said.startswith(f"{bundle}: its engines do not answer its probes as the gate asks: actions of 2 obs")
+    assert "(at most 0.01%)" in said
+    assert "\n" not in said
+    assert engines(bundle) == left
+    assert compile.compile_bundle(bundle) == replace(before, engines=kept(before), answers=None)
+    assert gate.hold(open_bundle(bundle), "trt", files(before)).verdict == "pass"
+
+
+def kept(found: compile.Compiled) -> dict[str, compile.Engine]:
+    return {name: replace(engine, built=False) for name, engine in found.engines.items()}
+
+
+def files(found: compile.Compiled) -> dict[str, Path]:
+    return {name: engine.path for name, engine in found.engines.items()}
+
+
+def test_one_engine_anew_is_judged_beside_those_that_were_there(library: TensorRt, bundle: Path) -> None:
+    before = compile.compile_bundle(bundle)
+    path = before.engines["step"].path
+    path.unlink()
+    library.wrong[RIGHT] = WRONG
+    with pytest.raises(BackendError, match="as the gate asks"):
+        compile.compile_bundle(bundle)
+    assert not path.exists()
+    library.wrong.clear()
+    found = compile.compile_bundle(bundle)
+    assert [e.built for e in found.engines.values()] == [False, False, True]
+    assert found.answers is not None
+    assert found.held
+
+
+def test_answers_that_a_person_accepted_are_told(library: TensorRt, tmp_path: Path) -> None:
+    """And nothing says that they were what the gate asks, now or the next time."""
+    bundle = onnx_bundle.bundle(tmp_path, verdict="accepted")
+    library.wrong[RIGHT] = WRONG
+    for built in (True, False):
+        found = compile.compile_bundle(bundle)
+        assert all(e.built == built and not e.info.held for e in found.engines.values())
+        assert found.answers is not None
+        assert found.answers.verdict == "fail"
+        assert set(compile.ACCEPTED) <= set(found.unproven)
+        assert not {compile.HELD, *compile.UNRUN} & {*found.proven, *found.unproven}
+        assert "(at most 0.01%)" in compile.text(found)
+    library.wrong.clear()
+    assert compile.compile_bundle(bundle, rebuild=True).held
+
+
+def test_engines_that_nobody_held_are_held_where_they_run(library: TensorRt, bundle: Path) -> None:
+    """As ones that were built ahead of time, elsewhere."""
+    store = Store(bundle)
+    for engine in compile.compile_bundle(bundle).engines.values():
+        sidecar = engine.path.with_suffix(".json")
+        sidecar.write_text(sidecar.read_text().replace('"held": true', '"held": false'))
+        assert store.find(engine.info.key).info == msgspec.structs.replace(engine.info, held=False)
+    found = compile.compile_bundle(bundle)
+    assert found.answers is not None
+    assert not any(e.built for e in found.engines.values())
+    assert all(e.info.held and store.find(e.info.key).info == e.info for e in found.engines.values())
+
+
+def test_probes_that_cannot_be_read_keep_nothing(library: TensorRt, bundle: Path) -> None:
+    manifest = open_bundle(bundle).manifest
+    (bundle / manifest.probes).write_bytes(b"{}")
+    seal(bundle, manifest)
+    with pytest.raises(BundleError, match=r"probes.safetensors: cannot be read"):
+        compile.compile_bundle(bundle)
+    assert engines(bundle) == []
+
+
+@pytest.mark.parametrize(("instead", "code"), [(RIGHT, 0), (WRONG, 1)])
+def test_verify_runs_the_engines_too(library: TensorRt, tmp_path: Path, instead: bytes, code: int) -> None:
+    """`edge verify --backend trt`: the same probes and gate, with what is in the store."""
+    bundle = onnx_bundle.bundle(tmp_path, verdict="accepted")
+    library.wrong[RIGHT] = instead
+    answer = run("verify", str(bundle), "--backend", "trt")
+    assert "there is no engine for trt 10.3.0 on sm87" in str(answer.exception)
+    compile.compile_bundle(bundle)
+    answer = run("verify", str(bundle), "--backend", "trt")
+    assert (answer.exception, answer.return_value) == (None, code)
 
 
 def test_unfused_products_are_warned_of(library: TensorRt, tmp_path: Path) -> None:
-    ops = [Op("DequantizeLinear", ("w", "s"), "v", "dq"), Op("MatMul", ("x", "v"), "y", "mm")]
-    side = {"x": (FLOAT, (2, 2)), "w": (3, (2, 2)), "s": (FLOAT, ())}
-    quantized = model(graph(ops, side, {"y": (FLOAT, (2, 2))}))
+    quantized = onnx_bundle.step(quantized=True)
     library.told = json.dumps({"Layers": [{"Metadata": "[ONNX Layer: mm]", "Inputs": [{"Format/Datatype": "Float"}]}]})
-    found = compile.compile_bundle(fakes.bundle(tmp_path / "bundle", doubling(), doubling(), quantized))
+    bundle = onnx_bundle.bundle(tmp_path, onnx_bundle.image(), onnx_bundle.prefix(), quantized)
+    found = compile.compile_bundle(bundle)
     line = "MatMul (mm) runs in Float: its quantization did not fuse"
     assert found.engines["step"].info.layers.unfused == (line,)
     assert f"warning: {line}" in compile.text(found)
@@ -207,26 +302,25 @@ def test_a_place_is_told_from_another_by_its_gpu(monkeypatch: pytest.MonkeyPatch
     assert Driver.current == 0
 
 
-def run(*words: str) -> Any:
-    return CliRunner().invoke(COMMANDS[0], words, standalone_mode=False)
-
-
 def test_the_command(library: TensorRt, bundle: Path, tmp_path: Path) -> None:
     told = tmp_path / "r.json"
-    answer = run(str(bundle), "--workspace", "64", "--json", str(told))
+    answer = run("compile", str(bundle), "--workspace", "64", "--json", str(told))
     assert answer.exception is None
     assert f"{bundle}: engines for sm87, Orin, TensorRT 10.3.0" in answer.output
+    assert "answers        actions of 2 observations: mean 0, " in answer.output
     assert "proves         every graph parses" in answer.output
-    assert "nothing has run them" in answer.output
+    assert compile.HELD in answer.output
+    assert "nothing has run them" not in answer.output
     found = json.loads(told.read_text())
     assert found["options"] == {"workspace_mib": 64, "memory_limit_mib": 0, "optimisation_level": 3}
     assert found["tensorrt_10_3_does_not_take"] == {"image": [], "prefix": [], "step": []}
-    assert found["proves"]
+    assert found["answers"]["verdict"] == "pass"
+    assert compile.HELD in found["proves"]
     assert found["does_not_prove"]
     row = found["graphs"]["step"]
     assert (row["built"], row["held_to_gate"], row["layers"]) == (
         True,
-        False,
+        True,
         "the engine inspector tells no more than names",
     )
     assert Path(row["engine"]).stat().st_size == row["size"]

@@ -33,6 +33,7 @@ def test_the_list_speaks_of_types_that_there_are() -> None:
         (Op("Reshape", ("x", "axis"), "y", "node_view"), UINT8, "operator Reshape (node_view) of UINT8: it has FP32"),
         (Op("CumSum", ("x", "axis"), "y"), INT64, "operator CumSum of INT64: it has FP32, FP16, BF16"),
         (Op("CumSum", ("x", "n"), "y"), FLOAT, "operator CumSum: its input n must be a constant"),
+        (Op("QuantizeLinear", ("x", "n"), "y"), FLOAT, "operator QuantizeLinear: its input n must be a constant"),
     ],
 )
 def test_an_operator_that_it_does_not_take(tmp_path: Path, op: Op, kind: int, line: str) -> None:

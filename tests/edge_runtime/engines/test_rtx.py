@@ -16,7 +16,7 @@ from edge_runtime.engines.build import Built, build
 from edge_runtime.engines.key import BuildOptions
 from edge_runtime.errors import BackendError
 from edge_runtime.onnx_nodes import read_nodes
-from tests.edge_runtime.engines import fakes
+from tests.edge_runtime.engines import onnx_bundle
 from tests.edge_runtime.engines.onnx_writer import FLOAT, UINT8, Op, doubling, graph, model
 
 trt: Any = pytest.importorskip("tensorrt_rtx_bindings", reason="tensorrt-rtx is not installed, or not for this machine")
@@ -47,11 +47,13 @@ def test_the_architectures_are_the_librarys_own() -> None:
 
 
 def test_a_bundle(tmp_path: Path) -> None:
-    bundle = fakes.bundle(tmp_path / "bundle")
+    bundle = onnx_bundle.bundle(tmp_path)
     found = compile.compile_bundle(bundle, "trt_rtx", "sm86", BuildOptions(workspace_mib=64, memory_limit_mib=512))
     assert found.place == compile.Place("trt_rtx", trt.__version__, "sm86")
     assert all(e.built and e.path.stat().st_size == e.info.size > 1000 for e in found.engines.values())
     assert not any("timing" in path.name for path in (bundle / "engines").iterdir())
+    assert found.answers is None
+    assert not found.held
     said = compile.text(found)
     assert "ahead of time" in said
     assert "anything about Orin (SM87)" in said

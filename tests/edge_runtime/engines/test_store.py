@@ -14,15 +14,18 @@ import msgspec
 import pytest
 
 from edge_runtime.engines.key import BuildOptions, EngineKey, Place, l4t_release
-from edge_runtime.engines.store import EngineInfo, Layers, Store
-from edge_runtime.errors import BackendError, EdgeError
+from edge_runtime.engines.store import EngineInfo, Layers, Staged, Store
+from edge_runtime.errors import BackendError
 
 PLACE = Place("trt", "10.3.0", "sm87", "Orin", "36.4.3")
 KEY = EngineKey(PLACE, "a" * 64, "prefix", BuildOptions())
+STEP = msgspec.structs.replace(KEY, graph="step")
 
 
-def put(store: Store, key: EngineKey = KEY, content: bytes = b"engine one", **more: Any) -> EngineInfo:
-    return store.commit(key, content, seconds=1.25, **more)
+def put(
+    store: Store, key: EngineKey = KEY, content: bytes = b"engine one", held: bool = False, **more: Any
+) -> EngineInfo:
+    return store.keep(store.stage(key, content, seconds=1.25, **more), held=held)
 
 
 def content(store: Store, key: EngineKey = KEY) -> bytes | None:
@@ -151,19 +154,41 @@ def test_a_new_engine_takes_the_place_of_the_old_one(store: Store) -> None:
     assert put(store, content=b"engine two").file == new.file
 
 
-def test_a_judge_sees_the_file_before_it_counts_and_can_refuse_it(store: Store) -> None:
+def test_what_is_staged_does_not_count_until_it_is_kept(store: Store) -> None:
+    put(store)
+    with store.building():
+        staged = store.stage(KEY, b"engine two", seconds=1.0)
+        assert staged.path.read_bytes() == b"engine two"
+        assert content(store) == b"engine one"
+        store.keep(staged, held=False)
+        assert content(store) == b"engine two"
+    assert len(files(store)) == 2
+
+
+def test_what_is_staged_and_not_kept_goes(store: Store) -> None:
     put(store)
 
-    def refuse(path: Path) -> None:
-        assert path.read_bytes() == b"engine two"
-        assert content(store) == b"engine one"
-        raise EdgeError("cosine 0.3, the gate is 0.999")
+    def refused() -> None:
+        with store.building():
+            for key in (KEY, STEP):
+                store.stage(key, b"engine two", seconds=1.0)
+            raise BackendError("the gate")
 
-    with pytest.raises(EdgeError, match="the gate"):
-        put(store, content=b"engine two", judge=refuse)
+    with pytest.raises(BackendError, match="the gate"):
+        refused()
     assert content(store) == b"engine one"
     assert len(files(store)) == 2
-    assert put(store, content=b"engine two", judge=lambda path: None).held
+
+
+def test_that_it_was_held_to_the_gate_is_said_then_or_later(store: Store) -> None:
+    assert put(store, held=True).held
+    info = put(store, content=b"engine two")
+    assert not info.held
+    store.keep(Staged(info, store.path(info)), held=True)
+    found = store.find(KEY).info
+    assert found == msgspec.structs.replace(info, held=True)
+    assert content(store) == b"engine two"
+    assert len(files(store)) == 2
 
 
 def test_one_build_at_a_time(store: Store) -> None:
@@ -189,20 +214,26 @@ def killed(work: Callable[[], None], after: float | None = None) -> bool:
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
-def test_killed_at_any_step_the_old_engine_or_the_new_one_is_found(
+def test_killed_at_any_step_the_old_engine_or_the_new_one_is_found_of_each_graph(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """kill -9 before each call that changes the disk, one after another, until a build gets through."""
-    seen = set()
-    for step in range(40):
+    graphs, seen = (KEY, STEP), set()
+
+    def rebuild(content: bytes) -> None:
+        with store.building():
+            for staged in [store.stage(key, content, seconds=1.0) for key in graphs]:
+                store.keep(staged, held=True)
+
+    for steps in range(80):
         for path in store.folder.iterdir():
             path.unlink()
-        put(store)
-        calls = iter(range(40))
+        rebuild(b"engine one")
+        calls = iter(range(80))
 
-        def dying(real: Callable[..., Any], calls: Any = calls, step: int = step) -> Callable[..., Any]:
+        def dying(real: Callable[..., Any], calls: Any = calls, steps: int = steps) -> Callable[..., Any]:
             def call(*args: Any, **kwargs: Any) -> Any:
-                if next(calls) == step:
+                if next(calls) == steps:
                     os.kill(os.getpid(), signal.SIGKILL)
                 return real(*args, **kwargs)
 
@@ -211,23 +242,21 @@ def test_killed_at_any_step_the_old_engine_or_the_new_one_is_found(
         def work(dying: Any = dying) -> None:
             for owner, name in ((os, "fsync"), (Path, "replace"), (Path, "unlink"), (Path, "open")):
                 monkeypatch.setattr(owner, name, dying(getattr(owner, name)))
-            with store.building():
-                put(store, content=b"engine two")
+            rebuild(b"engine two")
 
         died = killed(work)
-        found = content(store)
-        assert found in (b"engine one", b"engine two")
+        found = tuple(content(store, key) for key in graphs)
+        assert set(found) <= {b"engine one", b"engine two"}
         seen.add(found)
-        with store.building():
-            put(store, content=b"engine three")
-        assert content(store) == b"engine three"
-        assert len(files(store)) == 2
+        rebuild(b"engine three")
+        assert [content(store, key) for key in graphs] == [b"engine three"] * 2
+        assert len(files(store)) == 4
         if not died:
             break
     else:
         pytest.fail("a build never got through")
-    assert step > 8
-    assert seen == {b"engine one", b"engine two"}
+    assert steps > 16
+    assert seen == {(b"engine one",) * 2, (b"engine two", b"engine one"), (b"engine two",) * 2}
 
 
 def test_killed_at_any_moment(store: Store) -> None:
