@@ -1,4 +1,4 @@
-"""`edge export`, without its options' parsing: a progress bar for a person, one bundle at the end; and `--list`."""
+"""`edge export`, without its options' parsing: sizes of frames in words, one bundle at the end; and `--list`."""
 
 from __future__ import annotations
 
@@ -7,23 +7,27 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
 from export.errors import ExportError
 from export.family import families
 from export.layouts import LAYOUTS
 from export.layouts.options import Options
 from export.pipeline import export_checkpoint
+from export.steps import Progress
 from export.stored import open_safetensors
 
 IMAGE = "image."
 
 
 def run(
-    checkpoint: Path, out: Path, options: Options, *, cameras: Iterable[str] = (), cameras_like: Path | None = None
+    checkpoint: Path,
+    out: Path,
+    options: Options,
+    *,
+    cameras: Iterable[str] = (),
+    cameras_like: Path | None = None,
+    progress: Progress | None = None,
 ) -> Path:
-    """Export with a progress bar on standard error. Returns `out`.
+    """Export `checkpoint` to a bundle at `out` and return that.
 
     `cameras` are "NAME=HEIGHTxWIDTH"; `cameras_like` is an observation whose frames have the right sizes. Raises as
     `export.pipeline.export_checkpoint` does.
@@ -34,16 +38,7 @@ def run(
         raise ExportError(f"--camera {twice}: is given twice")
     sizes = dict(said) | ({} if cameras_like is None else sizes_like(cameras_like)) | dict(said)
     unordered = not set(sizes) <= set(dict(said))
-    columns = (TextColumn("{task.description:<14}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("checkpoint", total=1.0)
-        return export_checkpoint(
-            checkpoint,
-            out,
-            replace(options, cameras=sizes, unordered=unordered),
-            lambda stage, part: bar.update(task, description=stage, completed=part),
-        )
+    return export_checkpoint(checkpoint, out, replace(options, cameras=sizes, unordered=unordered), progress)
 
 
 def camera_size(text: str) -> tuple[str, tuple[int, int]]:

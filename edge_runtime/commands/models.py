@@ -61,7 +61,9 @@ def export(
     if checkpoint is None or out is None:
         raise click.UsageError("say which checkpoint and where the bundle goes: edge export CHECKPOINT -o BUNDLE")
     exporter = plugins.require("export.cli")
-    exporter.run(checkpoint, out, exporter.Options(**options), cameras=cameras, cameras_like=cameras_like)
+    asked = exporter.Options(**options)
+    with progress("checkpoint") as told:
+        exporter.run(checkpoint, out, asked, cameras=cameras, cameras_like=cameras_like, progress=told)
     _describe(out, json_file)
 
 

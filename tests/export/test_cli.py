@@ -61,7 +61,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_what_was_asked_for_is_what_is_exported(asked: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     options = Options(dims=Path("d"), fps=15.0)
-    assert cli.run(Path("in"), Path("out"), options, cameras=["a=4x3"]) == Path("out")
+    told: list[tuple[str, float]] = []
+
+    def progress(what: str, part: float) -> None:
+        told.append((what, part))
+
+    assert cli.run(Path("in"), Path("out"), options, cameras=["a=4x3"], progress=progress) == Path("out")
+    assert told == [("prefix", 0.5)]
     wanted = Options(cameras={"a": (4, 3)}, dims=Path("d"), fps=15.0)
     assert asked == {"checkpoint": Path("in"), "out": Path("out"), "options": wanted}
     assert capsys.readouterr().out == ""
@@ -70,7 +76,8 @@ def test_what_was_asked_for_is_what_is_exported(asked: dict[str, Any], capsys: p
 def test_a_size_said_goes_before_one_of_an_observation(asked: dict[str, Any], tmp_path: Path) -> None:
     like = tmp_path / "o.safetensors"
     save_file({f"image.{name}": np.zeros((4, 6, 3), np.uint8) for name in ("a", "b")}, like)
-    cli.run(Path("in"), Path("out"), Options(), cameras=["b=9x8", "c=1x2"], cameras_like=like)
+    sizes = {"cameras": ["b=9x8", "c=1x2"], "cameras_like": like}
+    cli.run(Path("in"), Path("out"), Options(), **sizes, progress=lambda _what, _part: None)
     assert asked["options"].cameras == {"a": (4, 6), "b": (9, 8), "c": (1, 2)}
 
 
