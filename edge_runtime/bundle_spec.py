@@ -8,6 +8,8 @@ from typing import Literal
 
 import msgspec
 
+from edge_runtime.targets import FLOATS, PRECISIONS
+
 
 class CameraSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A camera slot of the policy: the uint8 frame [height, width, 3] that the image graph takes.
@@ -257,6 +259,8 @@ def impossible(manifest: Manifest) -> str:
 def _impossible(manifest: Manifest) -> Iterator[str]:
     if manifest.verdict == "fail":
         yield "verdict: it did not pass its accuracy gate; make it again"
+    if manifest.quantization is not None:
+        yield from _impossible_quantization(manifest.quantization)
     spec = manifest.spec
     wanted = GRAPHS[type(spec.head)]
     for field, found in (("graphs", manifest.graphs), ("costs", manifest.costs)):
@@ -282,6 +286,13 @@ def _impossible(manifest: Manifest) -> Iterator[str]:
     yield from _impossible_vector("action", spec.action, spec.action_normalisation, least=1)
     if len(spec.relative) not in (0, spec.action.dims) or (any(spec.relative) and spec.state.dims < spec.action.dims):
         yield f"spec.relative: {len(spec.relative)} flags for {spec.action.dims} actions and {spec.state.dims} states"
+
+
+def _impossible_quantization(quantization: Quantization) -> Iterator[str]:
+    for field, found, known in (("parts", quantization.parts, PRECISIONS), ("floats", quantization.floats, FLOATS)):
+        for part, value in found.items():
+            if value not in known:
+                yield f"quantization.{field}.{part}: {value!r} is not one of {', '.join(known)}"
 
 
 def _impossible_cameras(spec: PolicySpec) -> Iterator[str]:

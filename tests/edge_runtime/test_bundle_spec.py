@@ -19,6 +19,7 @@ from edge_runtime.bundle_spec import (
     Manifest,
     Normalisation,
     PromptSpec,
+    Quantization,
     RegressionSpec,
     TokenSpec,
     VectorSpec,
@@ -216,3 +217,25 @@ def test_a_bundle_that_did_not_pass_is_none() -> None:
 def test_the_first_of_many_faults_is_the_one_that_is_said() -> None:
     broken = REPLACE(manifest(cameras=(), horizon=0, dt_s=0.0), graphs={}, costs={})
     assert impossible(broken) == "graphs: has ; this head needs image, prefix, step"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("parts", {"backbone": "int8", "vision": "fp12"}, "quantization.parts.vision: 'fp12' is not one of fp32, bf16"),
+        ("floats", {"vision": "bfloat16"}, "quantization.floats.vision: 'bfloat16' is not one of fp32, bf16, fp16"),
+    ],
+)
+def test_a_precision_that_there_is_not(field: str, value: object, told: str) -> None:
+    good = Quantization(
+        target="cpu",
+        origin="a" * 64,
+        parts={"backbone": "int8"},
+        floats={"backbone": "fp32"},
+        ranges="smooth",
+        block=128,
+        kept=0,
+        table="layers.json",
+    )
+    assert impossible(REPLACE(manifest(), quantization=good)) == ""
+    assert impossible(REPLACE(manifest(), quantization=REPLACE(good, **{field: value}))).startswith(told)
