@@ -37,7 +37,8 @@ def compile(
 ) -> None:
     """Build TensorRT engines of a bundle's graphs, on the machine that will run them.
 
-    An engine that fits the bundle, this machine and these options is kept; Ctrl-C leaves the ones from before.
+    An engine that fits the bundle, this machine and these options is kept. All of them together answer the bundle's
+    probes, and new ones are kept if its gate is passed. Ctrl-C leaves the ones from before.
     """
     from edge_runtime.engines import compile
     from edge_runtime.engines.key import BuildOptions
@@ -50,7 +51,7 @@ def compile(
 
 @contextmanager
 def _bars() -> Iterator[Callable[[str, float], None] | None]:
-    """A bar on standard error for each graph that is built, where a person sees it; else None."""
+    """A bar on standard error for each graph that is built, and for the gate, where a person sees it; else None."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 

@@ -143,7 +143,7 @@ class Store:
 
         `held`: it was run and held to the bundle's gate; that is how to say so of one that counts already, too.
         """
-        path, info = self.path(staged.info), msgspec.structs.replace(staged.info, held=held or staged.info.held)
+        path, info = self.path(staged.info), msgspec.structs.replace(staged.info, held=held)
         if staged.path != path:
             self._replace(staged.path, path)
         sidecar = path.with_suffix(".json")
