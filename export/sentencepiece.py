@@ -21,8 +21,8 @@ from typing import NamedTuple
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
 
-from export.errors import CheckpointError
 from edge_runtime.protobuf import Message
+from export.errors import CheckpointError
 
 SPACE = "\u2581"
 """What stands for a space in pieces (kSpaceSymbol)."""
