@@ -71,8 +71,13 @@ def _fault(policy: GraphPolicy, answered: Probe) -> str:
     if not np.array_equal(actions, answered.actions, equal_nan=True) or written != answered.written:
         return "the same observation gave another answer the second time"
     other, _ = answer(policy, _another(policy.spec, answered))
-    same = np.array_equal(_undecided(policy, other), seen, equal_nan=True)
-    return "other frames gave the same answer: what it sees counts for nothing" if same else ""
+    if np.array_equal(_undecided(policy, other), seen, equal_nan=True):
+        return "other frames gave the same answer: what it sees counts for nothing"
+    if isinstance(policy, flow.Runner):
+        other, _ = answer(policy, replace(answered, noise=-answered.noise))
+        if np.array_equal(other, actions, equal_nan=True):
+            return "other noise gave the same answer: a flow begins with it"
+    return ""
 
 
 def _undecided(policy: GraphPolicy, actions: Floats) -> NDArray[Any]:
@@ -81,7 +86,7 @@ def _undecided(policy: GraphPolicy, actions: Floats) -> NDArray[Any]:
 
 
 def _another(spec: PolicySpec, probe: Probe) -> Probe:
-    """`probe` with frames that are as unlike its own as can be. Noise and state stay: they reach the actions anyway."""
+    """`probe` with frames that are as unlike its own as can be. Noise and state stay: they would hide blind eyes."""
     seen = probe.observation
     frames = {
         c.name: 255 - seen.frames[c.name] if c.name in seen.frames else np.full((c.height, c.width, 3), _GREY, np.uint8)

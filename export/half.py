@@ -24,7 +24,7 @@ TYPES = {"fp32": FLOAT, "bf16": ir.DataType.BFLOAT16, "fp16": ir.DataType.FLOAT1
 NUMPY: dict[ir.DataType, type] = {FLOAT: np.float32, TYPES["bf16"]: ml_dtypes.bfloat16, TYPES["fp16"]: np.float16}
 FP16_LIMIT = 3e4
 """Largest recorded activation that float16 (65504) is trusted with: calibration does not see everything."""
-_PRODUCTS = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum"})
+PRODUCTS = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum"})
 _NO_BFLOAT16 = frozenset({"Conv", "ConvTranspose", "Einsum"})
 """Products that standard ONNX has not in bfloat16 before opset 22; a patch embedding is small."""
 _FLOAT32 = frozenset(
@@ -64,7 +64,7 @@ def _is_float(value: ir.Value) -> bool:
 
 def _computed_in(node: ir.Node, own: ir.DataType) -> ir.DataType:
     """The type that a node with floating-point inputs runs in."""
-    if node.op_type in _PRODUCTS:
+    if node.op_type in PRODUCTS:
         return FLOAT if own is TYPES["bf16"] and node.op_type in _NO_BFLOAT16 else own
     squares = node.op_type == "Mul" and node.inputs[0] is node.inputs[1]
     if node.op_type in _FLOAT32 or squares:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from edge_runtime.policies.runners import runner
 from edge_runtime.probes import Probe
 from edge_runtime.verify import answer
 from export.errors import ExportError
-from export.half import TYPES, lower
-from export.layers import ALL_PARTS, Layer, layers
+from export.half import PRODUCTS, TYPES, lower
+from export.layers import Layer, layers, parts_of_nodes
 from export.stored_graph import load_graph
 from export.torch_graph import Engine, Tap
 
@@ -84,24 +85,38 @@ class _Ranges(Tap):
     def after(self, node: onnx.NodeProto, outputs: list[Tensor]) -> None:
         for name, tensor in zip(node.output, outputs, strict=False):
             if tensor.is_floating_point() and tensor.numel():
-                largest = max(self._largest.get(name, 0.0), float(tensor.abs().max()))
-                self._largest[name] = largest
+                largest = float(tensor.abs().max())
+                if not math.isfinite(largest):
+                    raise ExportError(f"{name}: is not finite in float32; calibrate with other observations")
+                self._largest[name] = max(self._largest.get(name, 0.0), largest)
 
 
-def largest_in_half(bundle: Bundle, observed: Observed) -> dict[str, tuple[float, str]]:
-    """Part → the largest magnitude of what would be in float16 if that part's floats were, and where it is."""
+def largest_in_half(bundle: Bundle, observed: Observed, parts: Iterable[str]) -> dict[str, tuple[float, str]]:
+    """Part → the largest magnitude that would be in float16 by its doing, and where, if the floats of all `parts` were.
+
+    All at once: a residual stream that begins in the token table is in half only where the layers behind it are too.
+    """
     found: dict[str, tuple[float, str]] = {}
+    half = dict.fromkeys(parts, TYPES["fp16"])
     for name, path in graph_files(bundle).items():
-        for part in ALL_PARTS:
-            graph = load_graph(path).graph
-            lower(graph, {part: TYPES["fp16"]})
-            for value in _in_half(graph):
-                magnitude = observed.largest[name].get(value, 0.0)
+        graph = load_graph(path).graph
+        lower(graph, half)
+        for value, causes in _in_half(graph).items():
+            magnitude = observed.largest[name].get(value, 0.0)
+            for part in causes:
                 found[part] = max(found.get(part, (0.0, "")), (magnitude, f"{name}: {value}"))
     return found
 
 
-def _in_half(graph: ir.Graph) -> set[str]:
-    """What values in float16 were called before they were so."""
-    half = {str(value.name) for node in graph for value in node.outputs if value.dtype is TYPES["fp16"]}
-    return {name.removesuffix(".float16").removesuffix(".half") for name in half}
+def _in_half(graph: ir.Graph) -> dict[str, frozenset[str]]:
+    """What values in float16 were called before they were so → the parts whose products and tables they come of."""
+    parts = dict(parts_of_nodes(graph))
+    causes: dict[ir.Value, frozenset[str]] = {}
+    for node, part in parts.items():
+        for value in node.outputs:
+            if value.dtype is TYPES["fp16"]:
+                given = frozenset().union(*(causes.get(v, frozenset()) for v in node.inputs if v is not None))
+                if node.op_type == "Cast":  # for the products that read it
+                    given = frozenset(parts[use.node] for use in value.uses())
+                causes[value] = frozenset({part}) if node.op_type in PRODUCTS or not given else given
+    return {str(v.name).removesuffix(".float16").removesuffix(".half"): found for v, found in causes.items()}

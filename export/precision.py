@@ -65,6 +65,11 @@ def planned_parts(target: Target, asked: Mapping[str, str], present: Iterable[st
     return {part: asked.get(part, precision) for part, precision in preset.items() if part in there}
 
 
+def may_be_fp16(parts: Mapping[str, str]) -> set[str]:
+    """Those of `parts` (`planned_parts`) whose floats can turn out to be float16."""
+    return {part for part, precision in parts.items() if precision not in ("fp32", "bf16")}
+
+
 def settle(target: Target, parts: Mapping[str, str], largest: Mapping[str, tuple[float, str]]) -> Parts:
     """What `parts` (`planned_parts`) will be in, given the `largest` values that would be in float16 (`observe`).
 

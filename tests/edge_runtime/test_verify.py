@@ -208,6 +208,18 @@ def test_what_does_not_look_is_a_fail(tmp_path: Path, kind: Kind) -> None:
     assert found.fault == "other frames gave the same answer: what it sees counts for nothing"
 
 
+def test_a_flow_that_does_not_begin_with_its_noise_is_a_fail(tmp_path: Path) -> None:
+    """Each of its steps goes all the way to what it sees."""
+
+    def straight(out: Array, given: Buffers) -> None:
+        steps = tiny_bundle.SPEC.head.steps  # type: ignore[union-attr]
+        np.multiply(given["x_t"] - given["keys"].mean(), steps, out=out)
+
+    deaf = changed(FLOW.graphs(), "step", "velocity", straight)
+    found = check(sealed(tmp_path, FLOW, reference=deaf), Parts(deaf))
+    assert (found.verdict, found.fault) == ("fail", "other noise gave the same answer: a flow begins with it")
+
+
 @KINDS
 def test_steady(tmp_path: Path, kind: Kind) -> None:
     policy = runner(sealed(tmp_path, kind), Parts(kind.graphs()), on_malformed="pad")
@@ -325,7 +337,8 @@ def test_without_torch_it_says_what_to_install(tmp_path: Path) -> None:
         [sys.executable, "-c", code, "verify", str(bundle.path)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "which is not installed: pip install 'edge-runtime[export]'" in done.stderr
+    assert "run its engines (edge compile, then edge verify --backend trt)" in done.stderr
+    assert "(pip install 'edge-runtime[export]')" in done.stderr
 
 
 def test_onnx_runtime_judges_without_torch(tmp_path: Path) -> None:

@@ -15,13 +15,15 @@ from edge_runtime.policies.runners import runner
 from edge_runtime.probes import Probe
 from edge_runtime.verify import answer
 from export.errors import ExportError
-from export.half import FP16_LIMIT
-from export.observe import Observed, bundle_layers, graph_files, largest_in_half, observe
+from export.half import FP16_LIMIT, TYPES, lower
+from export.observe import Observed, _in_half, bundle_layers, graph_files, largest_in_half, observe
 from tests.edge_runtime import tiny_bundle
 from tests.export import quantizable
-from tests.export.quantizable import LAYERS, B, E, V
+from tests.export.by_hand import model, node, normal
+from tests.export.quantizable import HEAD, LAYERS, TABLE, B, E, V
 
 LATE = B + "late"
+HALF = ("vision", "table", "backbone", "expert")
 
 
 def probes(bundle: Bundle, count: int = 3) -> list[Probe]:
@@ -79,7 +81,7 @@ def test_a_decoder_that_was_never_reached_has_no_ranges(tmp_path: Path) -> None:
     assert LATE not in observed.inputs
     assert observed.inputs[B + "q"].rows == 2 * 8
     assert observed.largest["decode"] == {}
-    assert "decode" not in {where.partition(":")[0] for _, where in largest_in_half(bundle, observed).values()}
+    assert "decode" not in {where.partition(":")[0] for _, where in largest_in_half(bundle, observed, HALF).values()}
 
 
 def test_an_input_that_is_not_finite_is_named(tmp_path: Path) -> None:
@@ -88,21 +90,21 @@ def test_an_input_that_is_not_finite_is_named(tmp_path: Path) -> None:
             weights[name] *= np.float32(1e30)
 
     bundle = quantizable.regression(tmp_path, overflow)
-    with pytest.raises(ExportError, match=f"^{B}down: what it is given is not finite"):
+    with pytest.raises(ExportError, match=r"^q: is not finite in float32"):
         seen(bundle, probes(bundle, 1))
 
 
 def test_what_float16_would_have_to_hold(tmp_path: Path) -> None:
     bundle = quantizable.regression(tmp_path)
-    largest = largest_in_half(bundle, seen(bundle, probes(bundle)))
-    assert set(largest) == {"vision", "table", "backbone", "expert", "projections"}
+    largest = largest_in_half(bundle, seen(bundle, probes(bundle)), HALF)
+    assert set(largest) == set(HALF)
     assert all(0.0 < magnitude < 100.0 for magnitude, _ in largest.values())
 
     def louder(weights: quantizable.Weights) -> None:
         weights[E + "norm"] *= np.float32(FP16_LIMIT)
 
     bundle = quantizable.regression(tmp_path / "louder", louder)
-    largest = largest_in_half(bundle, seen(bundle, probes(bundle)))
+    largest = largest_in_half(bundle, seen(bundle, probes(bundle)), HALF)
     magnitude, where = largest["expert"]
     assert magnitude > FP16_LIMIT
     assert where.startswith("model: ")
@@ -116,9 +118,30 @@ def test_what_stays_in_float32_is_not_counted(tmp_path: Path) -> None:
         weights["model.state_proj.weight"] *= np.float32(FP16_LIMIT * 100)
 
     bundle = quantizable.regression(tmp_path, louder)
-    largest = largest_in_half(bundle, seen(bundle, probes(bundle)))
-    assert largest["projections"][0] > FP16_LIMIT
+    largest = largest_in_half(bundle, seen(bundle, probes(bundle)), HALF)
+    assert "projections" not in largest
     assert largest["expert"][0] < 100.0
+
+
+def test_a_residual_stream_counts_for_all_that_it_comes_of() -> None:
+    """A decode graph's begins in the token table: float16 where table and backbone both are, and in neither alone."""
+    nodes = [
+        node("Gather", [TABLE, "ids"], ["word"]),
+        node("MatMul", ["word", B + "q"], ["y"]),
+        node("Add", ["word", "y"], ["stream"]),
+        node("MatMul", ["stream", HEAD], ["logits"]),
+    ]
+    weights = {TABLE: normal(9, 16), B + "q": normal(16, 16), HEAD: normal(16, 4)}
+
+    def half(*parts: str) -> dict[str, frozenset[str]]:
+        graph = model(nodes, {"ids": (1, 1)}, ("logits",), weights).graph
+        lower(graph, dict.fromkeys(parts, TYPES["fp16"]))
+        return _in_half(graph)
+
+    assert half("table", "backbone")["stream"] == {"table", "backbone"}
+    assert half("table", "backbone")["word"] == {"table"}
+    assert half("table", "backbone")["y"] == {"backbone"}
+    assert "stream" not in {**half("table"), **half("backbone")}
 
 
 def test_a_graph_may_have_any_file_name(tmp_path: Path) -> None:
