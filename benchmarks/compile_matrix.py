@@ -39,9 +39,8 @@ from calibration.observations import Samples, samples
 from calibration.open_dataset import open_dataset
 from edge_runtime import cli
 from edge_runtime.bundle import Bundle, open_bundle
-from edge_runtime.bundle_spec import PolicySpec
 from edge_runtime.engines.api import load_api
-from edge_runtime.engines.compile import AHEAD, ALWAYS, JETPACK_6, NEVER, UNRUN
+from edge_runtime.engines.compile import AHEAD, AHEAD_SM86, ALWAYS, JETPACK_6, NEVER, UNRUN
 from edge_runtime.errors import EdgeError
 from export import precision
 from export.layers import ALL_PARTS, PROJECTIONS
@@ -118,7 +117,7 @@ def main() -> int:
         pool.join()
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     taken = {"seconds": round(time.monotonic() - began, 1), "cpu_seconds": round(used.ru_utime + used.ru_stime, 1)}
-    proves = {"proves": list(ALWAYS), "does_not_prove": [*UNRUN, *NEVER, *AHEAD]}
+    proves = {"proves": list(ALWAYS), "does_not_prove": [*UNRUN, *NEVER, *AHEAD, *AHEAD_SM86]}
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
     version = load_api("trt_rtx").name
     told = {"machine": machine, "library": version, "arch": ARCH, "target": TARGET, **taken, **proves}
@@ -171,8 +170,8 @@ def _present(bundle: Bundle) -> tuple[set[str], int]:
     return {"table", *(layer.part for layer in layers)}, math.gcd(LARGEST_BLOCK, *widths)
 
 
-def _observed(recording: Path, spec: PolicySpec) -> Samples:
-    return samples(open_dataset(recording), spec, {}, count=2, seed=0, on_corrupt="fail")
+def _observed(recording: Path, bundle: Bundle, _told: Callable[[float], None]) -> Samples:
+    return samples(open_dataset(recording), bundle.spec, {}, count=2, held_out=1, seed=0, on_corrupt="fail")
 
 
 def row(family: str, variant: str, bundle: Path | str) -> Row:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,7 +24,11 @@ from edge_runtime.errors import EdgeError
 
 HELD_OUT = 0.25
 """Samples held out for each one that is asked for, and the share of the episodes that they come from."""
+FEWEST_HELD_OUT = 8
+"""However few are asked for: a verdict over one or two would be chance."""
 STATE = "state"
+Takes = Callable[[str], str]
+"""Why a policy cannot take an instruction, "" where it can."""
 _SLICE = re.compile(r"(.+)\[(\d*):(\d*)\]")
 
 
@@ -34,16 +38,13 @@ class MappingError(EdgeError):
 
 @dataclass(frozen=True)
 class Sample:
-    """One step as the policy is shown it. `where` names its record; `action` [m] is what the dataset has for it."""
+    """One step as the policy is shown it. `where` names its record and step."""
 
-    episode: int
-    step: int
     where: str
     instruction: str
     frames: dict[str, NDArray[np.uint8]]
     """By the policy's cameras, of the policy's sizes; those that the mapping leaves out are not there."""
     state: NDArray[np.float32]
-    action: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,11 @@ class Samples:
     sha256: str
     """Of frames, states and instructions of both sets."""
     corrupt: tuple[str, ...]
+    """What was left out, damaged or of no use to the policy: one line each."""
     episodes: int
-    """Whole ones."""
-    action_low: NDArray[np.float32]
-    """[m] over every step of these episodes, as is `action_high`."""
-    action_high: NDArray[np.float32]
+    """Usable ones."""
+    remarks: tuple[str, ...]
+    """What a person should know although nothing is wrong: one line each."""
 
 
 @dataclass(frozen=True)
@@ -87,29 +88,35 @@ def samples(
     *,
     count: int,
     seed: int,
+    held_out: int | None = None,
     on_corrupt: OnCorrupt = "skip",
+    takes: Takes = lambda _instruction: "",
     told: Told = lambda _done, _of: None,
 ) -> Samples:
-    """`count` samples, or every step where there are fewer, and a quarter as many that are held out.
+    """`count` samples, or every step where there are fewer, and `held_out`: by default a quarter as many, at least 8.
 
-    They are spread evenly over episodes, and over the steps of each, by `seed`. `told` hears of each episode twice: it
-    is read once for its length and ranges, and again for its samples; images are decoded where they are picked.
+    They are spread evenly over episodes, and over the steps of each, by `seed`; `count` does not change which are held
+    out. An episode with an instruction that the policy does not take is as good as damaged. `told` hears of each
+    episode twice: it is read once for its length, and again for its samples; images are decoded where they are picked.
     Raises `MappingError`; `DatasetError` for damage where `on_corrupt` is "fail", and for a dataset that cannot show
     what the policy will see: one episode, pictures or states that never change.
     """
     reading = _Reading(dataset, spec, fields(dataset, spec, mapping))
     corrupt: list[str] = []
     damage = damage_handler(on_corrupt, corrupt)
-    lengths = reading.survey(damage, told)
-    picks = _picks(lengths, count, np.random.default_rng(seed)) if len(lengths) > 1 else {}
+    hint = "; --on-corrupt skip leaves such episodes out" if on_corrupt == "fail" else ""
+    lengths = reading.survey(lambda words: (why := takes(words)) and why + hint, damage, told)
+    if held_out is None:
+        held_out = max(FEWEST_HELD_OUT, math.ceil(HELD_OUT * count))
+    picks = _picks(lengths, count, held_out, np.random.default_rng(seed)) if len(lengths) > 1 else {}
     if not picks:
         raise DatasetError(
-            f"{dataset.name}: {len(lengths)} whole episodes; a calibration set needs two, one of them to be held out"
+            f"{dataset.name}: {len(lengths)} usable episodes; a calibration set needs two, one of them to be held out"
             f"{_why(corrupt)}"
         )
     sets: tuple[list[Sample], list[Sample]] = ([], [])
-    for sample, held_out in reading.samples(picks, lambda error: _unless_known(error, damage, corrupt), told):
-        sets[held_out].append(sample)
+    for sample, apart in reading.samples(picks, lambda error: _unless_known(error, damage, corrupt), told):
+        sets[apart].append(sample)
     _refuse_useless(dataset.name, spec, sets, corrupt)
     return Samples(
         calibration=tuple(sets[0]),
@@ -117,8 +124,7 @@ def samples(
         sha256=_sha256(sets),
         corrupt=tuple(corrupt),
         episodes=len(lengths),
-        action_low=reading.action_low,
-        action_high=reading.action_high,
+        remarks=reading.remarks(),
     )
 
 
@@ -176,23 +182,23 @@ class _Reading:
         self._dataset = dataset
         self._spec = spec
         self._fields = used
-        self.action_low = np.zeros(0, np.float32)
-        self.action_high = np.zeros(0, np.float32)
+        self._action_dims = spec.action.dims
+        self._sizes: dict[str, dict[str, None]] = {}
 
-    def survey(self, damage: Damage, told: Told) -> dict[int, int]:
-        """Steps of every whole episode by its index; notes the range of actions."""
+    def survey(self, takes: Takes, damage: Damage, told: Told) -> dict[int, int]:
+        """Steps of every usable episode by its index."""
         lengths: dict[int, int] = {}
         of = len(self._dataset)
         for episode in self._dataset.episodes(damage):
             try:
                 finite(self._state(episode), "the state", episode.where)
                 finite(episode.action, "the action", episode.where)
+                if why := takes(episode.instruction):
+                    raise DatasetError(f"{episode.where}: {why}")
             except DatasetError as error:
                 damage(error)
                 continue
-            low, high = episode.action.min(axis=0), episode.action.max(axis=0)
-            self.action_low = np.minimum(self.action_low, low) if lengths else low
-            self.action_high = np.maximum(self.action_high, high) if lengths else high
+            self._action_dims = episode.action.shape[1]
             lengths[episode.index] = len(episode)
             told(min(episode.index + 1, of), 2 * of)
         return lengths
@@ -212,20 +218,33 @@ class _Reading:
             told(of + min(episode.index + 1, of), 2 * of)
         told(2 * of, 2 * of)
 
+    def remarks(self) -> tuple[str, ...]:
+        """What is not as the policy has it, though calibration can do with it."""
+        found = [
+            f"camera {camera.name}: frames of {' and '.join(self._sizes[camera.name])} are resized to "
+            f"{camera.height}×{camera.width} for calibration"
+            for camera in self._spec.cameras
+            if camera.name in self._sizes
+        ]
+        there, dims = self._action_dims, self._spec.action.dims
+        if there != dims:
+            found.append(f"actions have {there} dimensions and the policy's {dims}; only observations are used")
+        return tuple(found)
+
     def _sample(self, episode: Episode, step: int) -> Sample:
         frames = {}
         for camera in self._spec.cameras:
             if camera.name in self._fields.cameras:
                 frame = episode.frames[self._fields.cameras[camera.name]][step]
                 frames[camera.name] = _resized(frame, camera)
+                if frames[camera.name] is not frame:
+                    height, width = frame.shape[:2]
+                    self._sizes.setdefault(camera.name, {})[f"{height}×{width}"] = None
         return Sample(
-            episode=episode.index,
-            step=step,
             where=f"{episode.where}, step {step}",
             instruction=episode.instruction,
             frames=frames,
             state=self._state(episode)[step].copy(),
-            action=episode.action[step].copy(),
         )
 
     def _state(self, episode: Episode) -> Floats:
@@ -246,18 +265,15 @@ class _Reading:
 _NOTHING = _Pick([], held_out=False)
 
 
-def _picks(lengths: Mapping[int, int], count: int, rng: np.random.Generator) -> dict[int, _Pick]:
+def _picks(lengths: Mapping[int, int], count: int, held_out: int, rng: np.random.Generator) -> dict[int, _Pick]:
     """Which steps of which episodes (at least two), by index."""
     order = rng.permutation(list(lengths))
     apart = min(max(1, round(HELD_OUT * len(order))), len(order) - 1)
     picks = {}
-    for held_out, indices, wanted in (
-        (True, order[:apart], math.ceil(HELD_OUT * count)),
-        (False, order[apart:], count),
-    ):
+    for away, indices, wanted in ((True, order[:apart], held_out), (False, order[apart:], count)):
         steps = np.array([lengths[index] for index in indices])
         for index, share in zip(indices, _shares(steps, wanted, rng), strict=True):
-            picks[int(index)] = _Pick(_spread(lengths[index], int(share), rng), held_out)
+            picks[int(index)] = _Pick(_spread(lengths[index], int(share), rng), away)
     return picks
 
 
@@ -296,7 +312,7 @@ def _refuse_useless(name: str, spec: PolicySpec, sets: tuple[list[Sample], list[
     picked = [*sets[0], *sets[1]]
     for camera in picked[0].frames:
         frames = [sample.frames[camera] for sample in picked]
-        if all(frame.min() == frame.max() for frame in frames):
+        if all((frame == frame[0, 0]).all() for frame in frames):
             raise DatasetError(f'{name}: "{camera}" is blank in all {len(frames)} samples; map another camera to it')
         if all(np.array_equal(frame, frames[0]) for frame in frames):
             raise DatasetError(f'{name}: "{camera}" shows one and the same picture in all {len(frames)} samples')
@@ -305,7 +321,7 @@ def _refuse_useless(name: str, spec: PolicySpec, sets: tuple[list[Sample], list[
 
 
 def _why(corrupt: list[str]) -> str:
-    return f"; {len(corrupt)} damaged, the first: {corrupt[0]}" if corrupt else ""
+    return f"; {len(corrupt)} left out, the first: {corrupt[0]}" if corrupt else ""
 
 
 def _sha256(sets: tuple[list[Sample], list[Sample]]) -> str:

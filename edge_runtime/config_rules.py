@@ -100,7 +100,7 @@ def _control(robot: Robot) -> Iterator[str]:
 
 def _known(key: str, name: str, package: str) -> Iterator[str]:
     known = plugins.names(package)
-    if name not in known:
+    if plugins.file_name(name) not in known:
         yield f'{key}: there is no "{name}"{did_you_mean(name, known)}'
 
 

@@ -30,15 +30,20 @@ def names(package: str) -> tuple[str, ...]:
     return tuple(sorted(n for n in found if n != "base" and not n.startswith("_")))
 
 
+def file_name(name: str) -> str:
+    """The file that is meant by `name`: "trt-rtx" is trt_rtx."""
+    return name.replace("-", "_")
+
+
 def load(package: str, name: str) -> ModuleType:
     """Import the plug-in `name` of `package`.
 
     Raises `EdgeError` for a name that is not there (with the nearest that is) and for a missing library.
     """
     known = names(package)
-    if name not in known:
+    if file_name(name) not in known:
         raise EdgeError(f'{package}: there is no "{name}"{did_you_mean(name, known)}')
-    return require(f"{package}.{name}")
+    return require(f"{package}.{file_name(name)}")
 
 
 def require(module: str) -> ModuleType:

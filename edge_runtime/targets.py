@@ -14,17 +14,18 @@ from edge_runtime.suggest import did_you_mean
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8", "int4", "fp8")
 """What a part of a model can be in: W8A8 for `int8` and `fp8`, weights alone for `int4`."""
+_NOWHERE = ("fp4", "nvfp4")
+"""Precisions that there are, but on no target here: nobody who asks for one has misspelt another."""
 FLOATS = ("fp32", "bf16", "fp16")
 
 
 @dataclass(frozen=True)
 class Target:
-    """`sm`: compute capabilities, empty for a CPU. `tensorrt`: the release that builds there, "" for none."""
+    """`sm`: GPU architectures as engines have them, "sm87"; empty for a CPU."""
 
     name: str
     title: str
     sm: tuple[str, ...]
-    tensorrt: str
     precisions: tuple[str, ...]
 
 
@@ -32,11 +33,11 @@ _AMPERE = ("fp32", "bf16", "fp16", "int8", "int4")
 TARGETS = {
     row.name: row
     for row in (
-        Target("jetpack6-orin", "Jetson Orin, JetPack 6", ("87",), "10.3", _AMPERE),
-        Target("jetpack7-orin", "Jetson Orin, JetPack 7", ("87",), "10.13", _AMPERE),
-        Target("jetpack7-thor", "Jetson Thor, JetPack 7", ("110",), "10.13", (*_AMPERE, "fp8")),
-        Target("x86-rtx", "RTX GPU in an x86 computer", ("86", "89", "120", "121"), "11", (*_AMPERE, "fp8")),
-        Target("cpu", "any CPU, ONNX Runtime", (), "", ("fp32", "int8", "int4")),
+        Target("jetpack6-orin", "Jetson Orin, JetPack 6", ("sm87",), _AMPERE),
+        Target("jetpack7-orin", "Jetson Orin, JetPack 7", ("sm87",), _AMPERE),
+        Target("jetpack7-thor", "Jetson Thor, JetPack 7", ("sm110",), (*_AMPERE, "fp8")),
+        Target("x86-rtx", "RTX GPU in an x86 computer", ("sm89", "sm120", "sm121"), (*_AMPERE, "fp8")),
+        Target("cpu", "any CPU, ONNX Runtime", (), ("fp32", "int8", "int4")),
     )
 }
 
@@ -52,7 +53,8 @@ def refuse_precision(target: Target, precision: str, where: str) -> None:
     """Raise `EdgeError` unless `target` can compute in `precision`; `where` is what asked for it."""
     if precision in target.precisions:
         return
-    known = "" if precision in PRECISIONS else did_you_mean(precision, target.precisions)
+    near = "" if precision in (*PRECISIONS, *_NOWHERE) else did_you_mean(precision, target.precisions)
+    near = "" if near.startswith(";") else near  # none is near: the list that follows says what there is
     raise EdgeError(
-        f"{where}: {target.title} ({target.name}) has no {precision}{known}; it has {', '.join(target.precisions)}"
+        f"{where}: {target.title} ({target.name}) has no {precision}{near}; it has {', '.join(target.precisions)}"
     )

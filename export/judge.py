@@ -20,6 +20,7 @@ from edge_runtime.policies.base import Observation
 from edge_runtime.policies.graph_policy import GraphPolicy, recorded
 from edge_runtime.policies.runners import runner
 from edge_runtime.probes import Probe
+from edge_runtime.tokenizer import PromptTokenizer
 from edge_runtime.verify import answer, steady
 from export import pieces, torch_graph
 from export.errors import ExportError
@@ -32,18 +33,27 @@ def engine_for(manifest: Manifest, threads: int) -> Backend:
     return torch_graph.Engine(threads) if manifest.has_half else pieces.Engine(threads)
 
 
+def prompt_tokenizer(bundle: Bundle) -> PromptTokenizer:
+    """What makes the policy's prompts of instructions; `ExportError` where it takes tokens and no words."""
+    name = bundle.manifest.tokenizer
+    if not name:
+        raise ExportError(
+            f"{bundle.path}: has no tokenizer, and a dataset's instructions are words: export it with --tokenizer"
+        )
+    return PromptTokenizer(bundle.path / name, bundle.spec.prompt, bundle.spec.state.dims)
+
+
 def as_probes(bundle: Bundle, seen: Samples, seed: int) -> tuple[list[Probe], list[Probe]]:
     """Both sets of samples as the policy is shown them, with seeded noise, and no answers yet.
 
     `ExportError` for an instruction that the policy does not take.
     """
-    spec = bundle.spec
-    policy = runner(bundle, torch_graph.Engine(1, budget=0))
+    spec, tokenizer = bundle.spec, prompt_tokenizer(bundle)
     blank = np.zeros((spec.horizon, spec.action.dims), np.float32)
 
     def probe(sample: Sample, noise: NDArray[np.float32]) -> Probe:
         try:
-            prompt = policy.prompt(sample.instruction)
+            prompt = tokenizer.encode(sample.instruction)
         except InstructionError as error:
             raise ExportError(f"{sample.where}: {error}") from error
         return Probe(Observation(sample.frames, sample.state, prompt), noise, blank)

@@ -14,7 +14,7 @@ import msgspec
 from calibration.observations import Samples
 from edge_runtime.accuracy import Accuracy, ClosedLoop
 from edge_runtime.bundle import MANIFEST, Bundle, open_bundle, seal
-from edge_runtime.bundle_spec import Cost, Manifest, PolicySpec, Quantization
+from edge_runtime.bundle_spec import Cost, Manifest, Quantization
 from edge_runtime.layer_table import LayerRow, LayerTable
 from edge_runtime.probes import FILE as PROBES
 from edge_runtime.probes import write_probes
@@ -25,7 +25,7 @@ from export.judge import as_probes, engine_for, judge
 from export.layers import Layer, part_of
 from export.observe import Observed, bundle_layers, graph_files, largest_in_half, observe
 from export.onnx_file import save_graph
-from export.precision import Parts, asked_parts, layer_precision, planned_parts, settle
+from export.precision import Parts, asked_parts, layer_precision, may_be_fp16, planned_parts, settle
 from export.quantize import BLOCK, Recipe, quantize
 from export.recipe import Ranges, make_recipe
 from export.sensitivity import measure_of, sensitivities
@@ -56,7 +56,7 @@ class Asked:
 
 def quantize_bundle(
     origin: Path,
-    samples: Callable[[PolicySpec], Samples],
+    samples: Callable[[Bundle, Callable[[float], None]], Samples],
     out: Path,
     asked: Asked,
     progress: Progress | None = None,
@@ -64,9 +64,10 @@ def quantize_bundle(
 ) -> Path:
     """Quantize the bundle at `origin` into one at `out`, and return `out`.
 
-    `samples` is called with the policy's spec and gives the observations. `closed_loop` is called with the path of the
-    new bundle, where there is a simulation to judge it in. Raises `EdgeError`s, one line each, and leaves nothing
-    behind then; an existing bundle at `out` is replaced when the new one is sealed.
+    `samples` is called with the bundle, and with what is to hear which part is done, and gives the observations.
+    `closed_loop` is called with the path of the new bundle, where there is a simulation to judge it in. Raises
+    `EdgeError`s, one line each, and leaves nothing behind then; an existing bundle at `out` is replaced when the new
+    one is sealed.
     """
     steps = Steps(progress, "bundle")
     on = target(asked.target)
@@ -82,11 +83,11 @@ def quantize_bundle(
         steps.names += (*found, "verification", "seal", *(["closed loop"] if closed_loop else []))
         _refuse_layers(asked, planned, found)
         steps.begin("observations")
-        seen = samples(bundle.spec)
+        seen = samples(bundle, steps.say)
         calibration, held_out = as_probes(bundle, seen, asked.seed)
         steps.begin("ranges")
         observed = observe(bundle, found, calibration, asked.threads, steps.say)
-        parts = settle(on, planned, largest_in_half(bundle, observed))
+        parts = settle(on, planned, largest_in_half(bundle, observed, may_be_fp16(planned)))
         recipe = _recipe(found, observed, parts, asked, ())
         sensitive: dict[str, float] = {}
         some = calibration[:SENSITIVITY_OBSERVATIONS] if asked.sensitivity else []
@@ -168,7 +169,8 @@ def _write_graphs(bundle: Bundle, recipe: Recipe, new: Path, steps: Steps) -> di
         there = new / bundle.manifest.graphs[name]
         there.parent.mkdir(parents=True, exist_ok=True)
         written = save_graph(model, there)
-        costs[name] = Cost(written.parameters, written.precision, written.bytes, written.flops)
+        parameters = bundle.manifest.costs[name].parameters  # scales and zero points are none
+        costs[name] = Cost(parameters, written.precision, written.bytes, written.flops)
     return costs
 
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from calibration.datasets.base import Dataset
 from calibration.describe import OnCorrupt
-from calibration.observations import HELD_OUT, Samples, samples
+from calibration.observations import Samples, Takes, samples
 from calibration.open_dataset import open_dataset
 from edge_runtime.accuracy import Accuracy
 from edge_runtime.backends.base import Backend
 from edge_runtime.bundle import Bundle, open_bundle
-from edge_runtime.bundle_spec import PolicySpec
+from edge_runtime.errors import InstructionError
 from export import pieces
 from export.errors import ExportError
-from export.judge import as_probes, engine_for, judge
+from export.judge import as_probes, engine_for, judge, prompt_tokenizer
 from export.quantize_bundle import Asked, quantize_bundle
 from export.steps import Progress, Steps
 
@@ -35,14 +35,23 @@ def run(
 ) -> Path:
     """Quantize `bundle` with `observations` of `dataset`; `mapped` are "NAME=FIELD". Returns `out`.
 
-    `warn` is told, in one line, of damaged records that were skipped.
+    `warn` is told, in one line each, of frames that were resized, of actions that are others than the policy's, and of
+    what was left out.
     """
     mapping, opened = field_map(mapped), open_dataset(dataset)
 
-    def seen(spec: PolicySpec) -> Samples:
-        found = samples(opened, spec, mapping, count=observations, seed=asked.seed, on_corrupt=on_corrupt)
-        if found.corrupt:
-            warn(_skipped(opened, found))
+    def seen(original: Bundle, told: Callable[[float], None]) -> Samples:
+        found = samples(
+            opened,
+            original.spec,
+            mapping,
+            count=observations,
+            seed=asked.seed,
+            on_corrupt=on_corrupt,
+            takes=_takes(original),
+            told=lambda done, of: told(done / max(of, 1)),
+        )
+        _tell(warn, opened, found)
         return found
 
     return quantize_bundle(bundle, seen, out, asked, progress)
@@ -55,14 +64,17 @@ def verify_against(
     mapped: Iterable[str],
     observations: int,
     seed: int,
+    on_corrupt: OnCorrupt,
+    warn: Callable[[str], None],
     threads: int,
     backend: Backend | None = None,
     progress: Progress | None = None,
 ) -> Accuracy:
     """What accuracy.json of the quantized `bundle` says, computed anew on `observations` of `dataset`.
 
-    They come from the episodes that `edge quantize` with this `seed` holds out of the same dataset. `reference` must be
-    the bundle that `bundle` was made of. `backend` runs `bundle`, where it is not to be what judged it first. Raises
+    They come from the episodes that `edge quantize` with this `seed` holds out of the same dataset, and are the same
+    ones where it held out as many. `reference` must be the bundle that `bundle` was made of. `warn` is told as `run`
+    tells it. `backend` runs `bundle`, where it is not to be what judged it first. Raises
     `EdgeError`s, one line each.
     """
     steps = Steps(progress, "bundles")
@@ -70,7 +82,18 @@ def verify_against(
     made, original = _pair(bundle, reference)
     steps.names = ("bundles", "observations", "verification")
     steps.begin("observations")
-    seen = samples(opened, made.spec, mapping, count=round(observations / HELD_OUT), seed=seed, on_corrupt="fail")
+    seen = samples(
+        opened,
+        made.spec,
+        mapping,
+        count=observations,
+        held_out=observations,
+        seed=seed,
+        on_corrupt=on_corrupt,
+        takes=_takes(original),
+        told=lambda done, of: steps.say(done / max(of, 1)),
+    )
+    _tell(warn, opened, seen)
     _, probes = as_probes(original, seen, seed)
     steps.begin("verification")
     engine = backend or engine_for(made.manifest, threads)
@@ -103,6 +126,23 @@ def field_map(mapped: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _skipped(dataset: Dataset, found: Samples) -> str:
-    count = len(found.corrupt)
-    return f"{dataset.name}: {count} damaged record{'s' if count > 1 else ''} skipped, the first: {found.corrupt[0]}"
+def _takes(bundle: Bundle) -> Takes:
+    """Why the bundle's policy cannot take an instruction; `ExportError` at once where it can take none."""
+    tokenizer = prompt_tokenizer(bundle)
+
+    def why(instruction: str) -> str:
+        try:
+            tokenizer.encode(instruction)
+        except InstructionError as error:
+            return str(error)
+        return ""
+
+    return why
+
+
+def _tell(warn: Callable[[str], None], dataset: Dataset, found: Samples) -> None:
+    for remark in found.remarks:
+        warn(f"{dataset.name}: {remark}")
+    if found.corrupt:
+        count = len(found.corrupt)
+        warn(f"{dataset.name}: {count} record{'s' if count > 1 else ''} left out, the first: {found.corrupt[0]}")

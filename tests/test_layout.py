@@ -18,7 +18,7 @@ MODULES = {name for package in PACKAGES for name, _ in modules(package)}
 
 SHARED = tuple(
     f"edge_runtime.{name}"
-    for name in ("accuracy", "probes", "verify", "layer_table", "targets", "protobuf", "suggest")
+    for name in ("accuracy", "probes", "verify", "layer_table", "targets", "protobuf", "suggest", "tokenizer")
 )
 MAY_IMPORT = {
     "drivers": ("drivers",),

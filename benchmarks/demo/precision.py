@@ -14,6 +14,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,8 +32,7 @@ from benchmarks.demo.statistics import paired_difference, wilson
 from calibration.observations import Samples, samples
 from calibration.open_dataset import open_dataset
 from edge_runtime.accuracy import Accuracy, ClosedLoop
-from edge_runtime.bundle import open_bundle
-from edge_runtime.bundle_spec import PolicySpec
+from edge_runtime.bundle import Bundle, open_bundle
 from edge_runtime.policies.graph_policy import GraphPolicy
 from edge_runtime.policy import open_policy
 from edge_runtime.probes import read_probes
@@ -131,9 +131,9 @@ def measured(
     return row
 
 
-def observed(recording: Path, spec: PolicySpec) -> Samples:
+def observed(recording: Path, bundle: Bundle, _told: Callable[[float], None]) -> Samples:
     """What `edge quantize` takes of a recording by default."""
-    return samples(open_dataset(recording), spec, {}, count=OBSERVATIONS, seed=0, on_corrupt="fail")
+    return samples(open_dataset(recording), bundle.spec, {}, count=OBSERVATIONS, seed=0, on_corrupt="fail")
 
 
 def weight_bytes(bundle: Path) -> int:

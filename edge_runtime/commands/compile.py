@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from edge_runtime.commands.output import emit, json_option
+from edge_runtime.commands.output import emit, interruptible, json_option
 
 
 @click.command()
@@ -40,12 +40,14 @@ def compile(
     An engine that fits the bundle, this machine and these options is kept. All of them together answer the bundle's
     probes, and new ones are kept if its gate is passed. Ctrl-C leaves the ones from before.
     """
+    from edge_runtime import plugins
     from edge_runtime.engines import compile
     from edge_runtime.engines.key import BuildOptions
 
     options = BuildOptions(workspace or 0, memory_limit or 0, optimisation_level)
-    with _bars() as tell:
-        found = compile.compile_bundle(bundle, backend.replace("-", "_"), arch, options, rebuild=rebuild, progress=tell)
+    library = plugins.file_name(backend)
+    with interruptible(), _bars() as tell:
+        found = compile.compile_bundle(bundle, library, arch, options, rebuild=rebuild, progress=tell)
     emit(compile.facts(found), compile.text(found), json_file)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from edge_runtime.commands.output import emit, json_option, progress
+from edge_runtime.commands.output import emit, json_option, progress, warn
 
 if TYPE_CHECKING:
     from edge_runtime.backends.base import Backend
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 TORCH = "torch"
 """Not a robot's backend: PyTorch on the CPU (`export.torch_graph`), which rounds half precision as a GPU does."""
 OBSERVATIONS = 16
-"""Of a dataset, for `edge verify --against`."""
+"""Of a dataset, for `edge verify --against`: as many as `edge quantize` holds out by default."""
 
 
 @click.command()
@@ -138,6 +138,9 @@ def inspect(bundle: Path, device: str, precision: tuple[str, ...], steps: int | 
 )
 @click.option("--observations", type=click.IntRange(1, 4096), default=None, help="How many of DATASET; by default 16.")
 @click.option("--seed", type=click.IntRange(min=0), default=None, help="As edge quantize had it; by default 0.")
+@click.option(
+    "--on-corrupt", type=click.Choice(["skip", "fail"]), default=None, help="As edge quantize had it; by default fail."
+)
 @json_option
 def verify(
     bundle: Path,
@@ -154,6 +157,7 @@ def verify(
     """
     from edge_runtime import verify
     from edge_runtime.bundle import open_bundle
+    from edge_runtime.errors import EdgeError
     from edge_runtime.policy import refuse_backend
 
     if against is not None and data is not None:
@@ -161,11 +165,19 @@ def verify(
     if against is not None or data is not None:
         raise click.UsageError("--against and --data go together: the float32 bundle, and a dataset to compare on")
     if any(value not in (None, ()) for value in chosen.values()):
-        raise click.UsageError("--map, --observations and --seed say something only with --against and --data")
+        raise click.UsageError("--map, --observations, --seed and --on-corrupt: only with --against and --data")
     checked = open_bundle(bundle)
     name = backend or (TORCH if checked.manifest.has_half else "ort")
     refuse_backend(checked, name)
-    engine = _engine(name, threads)
+    try:
+        engine = _engine(name, threads)
+    except EdgeError as error:
+        if backend is not None or name != TORCH:
+            raise
+        raise EdgeError(
+            f"{bundle}: some of its floats have 16 bits: run its engines (edge compile, then edge verify --backend trt)"
+            ", or judge it where PyTorch is (pip install 'edge-runtime[export]')"
+        ) from error
     with progress("probes") as tell:
         found = verify.check(checked, engine, lambda part: tell("probes", part))
     emit(verify.facts(checked, name, found), verify.text(checked, name, found), json_file)
@@ -182,6 +194,7 @@ def _verify_against(
     mapped: tuple[str, ...],
     observations: int | None,
     seed: int | None,
+    on_corrupt: str | None,
 ) -> int:
     """`verify`, but by the original's answers to new observations."""
     import msgspec
@@ -190,7 +203,7 @@ def _verify_against(
 
     quantizer = plugins.require("export.quantize_dataset")
     engine = _engine(backend, threads) if backend else None
-    asked = mapped, observations or OBSERVATIONS, seed or 0
+    asked = mapped, observations or OBSERVATIONS, seed or 0, on_corrupt or "fail", warn
     with progress("bundles") as tell:
         found = quantizer.verify_against(bundle, reference, data, *asked, threads, engine, tell)
     told = msgspec.json.decode(msgspec.json.encode(found))  # what is not finite is null
@@ -205,9 +218,10 @@ def _engine(name: str, threads: int) -> Backend:
     from edge_runtime.suggest import did_you_mean
 
     known = (*plugins.names("edge_runtime.backends"), TORCH)
-    if name not in known:
+    if plugins.file_name(name) not in known:
         raise EdgeError(f'--backend: there is no "{name}"{did_you_mean(name, known)}')
-    module = plugins.require("export.torch_graph" if name == TORCH else f"edge_runtime.backends.{name}")
+    file = "export.torch_graph" if name == TORCH else f"edge_runtime.backends.{plugins.file_name(name)}"
+    module = plugins.require(file)
     engine: Backend = module.Engine(threads)
     return engine
 

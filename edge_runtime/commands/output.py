@@ -1,7 +1,9 @@
-"""What commands share: --json FILE, and the robot.toml that is meant where none is named."""
+"""What commands share: --json FILE, the robot.toml that is meant where none is named, a bar, an end on request."""
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +50,30 @@ def emit(result: dict[str, Any], words: str, json_file: str | None) -> None:
 
 
 @contextmanager
+def interruptible() -> Iterator[None]:
+    """Within the block SIGTERM and SIGHUP end the work as Ctrl-C does, so that nothing half-written stays.
+
+    A signal that is handled or ignored already (nohup) is left as it is.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
+    for number in asked:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in asked:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def warn(message: str) -> None:
+    """One line on standard error that stops nothing."""
+    click.echo(f"edge: {message}", err=True)
+
+
+@contextmanager
 def progress(first: str) -> Iterator[Callable[[str, float], None]]:
     """A progress bar on standard error while the block runs, where that is a terminal. Yields what moves it.
 
@@ -58,6 +84,7 @@ def progress(first: str) -> Iterator[Callable[[str, float], None]]:
 
     columns = (TextColumn("{task.description:<14}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    hidden = not console.is_terminal
+    with interruptible(), Progress(*columns, console=console, transient=True, disable=hidden) as bar:
         task = bar.add_task(first, total=1.0)
         yield lambda what, part: bar.update(task, description=what, completed=part)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from edge_runtime.commands.output import emit, json_option, progress
+from edge_runtime.commands.output import emit, json_option, progress, warn
 
 
 @click.command()
@@ -65,13 +65,9 @@ def quantize(
     quantizer = plugins.require("export.quantize_dataset")
     asked = quantizer.Asked(threads=threads or os.cpu_count() or 1, **options)
     with progress("bundle") as told:
-        quantizer.run(bundle, dataset, out, asked, mapped, observations, on_corrupt, _warn, told)
+        quantizer.run(bundle, dataset, out, asked, mapped, observations, on_corrupt, warn, told)
     words, facts = inspect.inspect(out)
     emit(facts, words, json_file)
-
-
-def _warn(message: str) -> None:
-    click.echo(f"edge: {message}", err=True)
 
 
 COMMANDS: tuple[click.Command, ...] = (quantize,)

@@ -20,6 +20,7 @@ from edge_runtime.engines.key import BuildOptions, EngineKey, Place
 from edge_runtime.engines.store import EngineInfo, Layers, Staged, Store
 from edge_runtime.errors import BackendError
 from edge_runtime.onnx_nodes import OnnxGraph, read_nodes
+from edge_runtime.targets import TARGETS
 
 JETPACK_6 = "10.3"
 """The TensorRT of JetPack 6, whose operators every graph is held against."""
@@ -28,10 +29,10 @@ NEVER = ("speed: measure it on the robot",)
 HELD = "the engines answer the bundle's probes as its gate asks"
 UNRUN = ("that the engines run, or compute what the graphs do: nothing has run them",)
 ACCEPTED = ("that the engines answer as the gate asks: they do not, as was accepted when the bundle was sealed",)
-AHEAD = (
-    "anything about Orin (SM87): TensorRT-RTX does not build for it, SM86 is the nearest",
-    "that INT8 products run in INT8: for SM86 its support matrix has INT8 and INT4 for weights alone",
-)
+AHEAD = ("anything about Orin (SM87): TensorRT-RTX does not build for it, SM86 is the nearest",)
+AHEAD_SM86 = ("that INT8 products run in INT8: for SM86 its support matrix has INT8 and INT4 for weights alone",)
+ORIN, STAND_IN = "sm87", "sm86"
+"""What TensorRT-RTX does not build for, and what shows ahead of time whether a bundle for it builds."""
 BLIND = "not inspected: that takes the GPU that the engine is for"
 Progress = Callable[[str, float], None]
 """Called with the graph that is being built, or `GATE`, and the part of it that is done."""
@@ -76,7 +77,8 @@ class Compiled:
     @property
     def unproven(self) -> tuple[str, ...]:
         lacking = () if self.held else UNRUN if self.answers is None else ACCEPTED
-        return (*lacking, *NEVER, *(AHEAD if self.ahead else ()))
+        ahead = (*AHEAD, *(AHEAD_SM86 if self.place.arch == STAND_IN else ()))
+        return (*lacking, *NEVER, *(ahead if self.ahead else ()))
 
 
 def compile_bundle(
@@ -94,9 +96,14 @@ def compile_bundle(
     GPU that is here are run, all together, and the new ones are kept if the bundle's gate is passed. Raises
     `BundleError` for a bundle that the robot would refuse and `BackendError` for what cannot be built or does not pass.
     """
+    if arch and backend != "trt_rtx":
+        raise BackendError(
+            f"--for {arch}: needs --backend trt-rtx; TensorRT builds for the GPU in this machine and no other"
+        )
     api, options = load_api(backend), options or BuildOptions()
     place = _place(api, arch)
     bundle = open_bundle(path)
+    _refuse_target(bundle, place, bool(arch))
     graphs = {name: read_nodes(bundle.graph(name)) for name in bundle.manifest.graphs}
     lacking = {name: operators.unsupported(graph) for name, graph in graphs.items()}
     if not api.ahead and f"{api.version}.".startswith(f"{JETPACK_6}."):
@@ -178,15 +185,28 @@ class _Job:
 
 
 def _place(api: Api, arch: str) -> Place:
-    if arch and not api.ahead:
-        raise BackendError(
-            f"--for {arch}: {api.title} builds for the GPU in this machine and no other; leave --for out"
-        )
-    place = Place(api.backend, api.version, arch) if arch else place_here(api)
+    try:
+        place = Place(api.backend, api.version, arch) if arch else place_here(api)
+    except BackendError as error:
+        if not api.ahead:
+            raise
+        raise BackendError(f"{error}; or name a GPU: --for {STAND_IN}") from error
     if api.ahead and place.arch not in RTX_ARCHS:
-        orin = "; Orin's engines are built on the robot, with --backend trt" if place.arch == "sm87" else ""
+        orin = "; Orin's engines are built on the robot, with --backend trt" if place.arch == ORIN else ""
         raise BackendError(f"--for {place.arch}: {api.title} builds for {', '.join(RTX_ARCHS)}{orin}")
     return place
+
+
+def _refuse_target(bundle: Bundle, place: Place, ahead: bool) -> None:
+    """A bundle that was quantized for other GPUs is not for this one; a target that is not known here may be."""
+    made = bundle.manifest.quantization
+    row = TARGETS.get(made.target) if made else None
+    if row is None or place.arch in row.sm or (ahead and place.arch == STAND_IN and ORIN in row.sm):
+        return
+    gpus = f" ({', '.join(row.sm)})" if row.sm else ""
+    raise BackendError(
+        f"{bundle.path}: made for {row.title}{gpus}, not for {place.arch}; quantize the original for another target"
+    )
 
 
 def _refuse(api: Api, bundle: Bundle, lacking: dict[str, tuple[str, ...]]) -> None:

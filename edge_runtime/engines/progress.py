@@ -55,19 +55,26 @@ class Stop:
 
     @contextmanager
     def on_interrupt(self) -> Iterator[None]:
-        """Within the block Ctrl-C asks for the end, and a second one ends the process as it is."""
+        """Within the block Ctrl-C asks for the end, and a second one ends the process as it is.
+
+        So do SIGTERM and SIGHUP where they are handled: a handler that raises must not run within the library.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.signal(signal.SIGINT, self._interrupted)
+        known = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        before = {number: handler for number, handler in known.items() if callable(handler)}
+        for number in before:
+            signal.signal(number, self._interrupted)
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
-    def _interrupted(self, _number: int, _frame: Any) -> None:
+    def _interrupted(self, number: int, _frame: Any) -> None:
         self.asked = True
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(number, signal.SIG_DFL)
 
 
 def monitor(trt: Any, tell: Tell, stop: Stop) -> Any:

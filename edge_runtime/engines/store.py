@@ -22,6 +22,7 @@ import msgspec
 from edge_runtime.bundle import ENGINES, sha256
 from edge_runtime.engines.key import EngineKey, Place
 from edge_runtime.errors import BackendError
+from edge_runtime.files import naming
 
 FORMAT = 1
 _LOCK = ".lock"
@@ -154,7 +155,7 @@ class Store:
     def _written(self, path: Path, content: bytes | memoryview) -> Path:
         """Write `content` to the disk beside `path`; where."""
         part = self.folder / f".{path.name}.part"
-        with part.open("wb") as stream:
+        with naming(path), part.open("wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
@@ -165,8 +166,9 @@ class Store:
         self._settle()
 
     def _clear(self) -> None:
-        for left in self.folder.glob(".*.part"):
-            left.unlink()
+        for pattern in (".*.part", ".timing-*.cache.*"):  # the second: `write_whole`'s
+            for left in self.folder.glob(pattern):
+                left.unlink()
 
     def _settle(self) -> None:
         """What was renamed in the folder is on the disk when this returns."""

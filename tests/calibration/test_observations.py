@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from calibration.datasets.base import Damage, Dataset, DatasetError, Episode, Frame, Frames, refuse
-from calibration.observations import MappingError, Samples, fields, samples
+from calibration.observations import MappingError, Sample, Samples, fields, samples
 from edge_runtime.bundle_spec import CameraSpec, FlowSpec, Normalisation, PolicySpec, PromptSpec, VectorSpec
 from edge_runtime.errors import EdgeError
 
@@ -104,6 +104,12 @@ def take(dataset: Dataset, mapping: Mapping[str, str] | None = None, spec: Polic
     return samples(dataset, spec, mapping or {}, **{"count": 16, "seed": 0, **asked})
 
 
+def place(sample: Sample) -> tuple[int, int]:
+    """(episode, step) by what it says of its place."""
+    record, step = sample.where.removeprefix("record ").split(", step ")
+    return int(record), int(step)
+
+
 def spec(**changed: Any) -> PolicySpec:
     return msgspec.structs.replace(SPEC, **changed)
 
@@ -120,52 +126,62 @@ def refused(dataset: Dataset, mapping: Mapping[str, str] | None = None, spec: Po
 
 def test_a_sample_is_its_step() -> None:
     found = take(TEN)
-    assert (len(found.calibration), len(found.held_out), found.episodes, found.corrupt) == (16, 4, 10, ())
+    assert (len(found.calibration), len(found.held_out), found.episodes, found.corrupt) == (16, 8, 10, ())
     for sample in (*found.calibration, *found.held_out):
-        index, step = sample.episode, sample.step
-        assert sample.where == f"record {index}, step {step}"
+        index, step = place(sample)
         assert sample.instruction == f"task {index % 3}"
         assert set(sample.frames) == {"base", "wrist"}
         assert sample.frames["wrist"][0, 0].tolist() == [index, step, 255]
         assert sample.state.tolist() == [index, step, 1]
-        assert sample.action.tolist() == [step, -index]
-    assert found.action_low.tolist() == [0, -9]
-    assert found.action_high.tolist() == [7, 0]
+    assert found.remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("count", "asked", "held_out"), [(4, None, 8), (32, None, 8), (33, None, 9), (1000, None, 16), (4, 3, 3)]
+)
+def test_a_quarter_is_held_out_and_eight_at_least(count: int, asked: int | None, held_out: int) -> None:
+    """As far as two of the ten episodes, of eight steps each, have them."""
+    assert len(take(TEN, count=count, held_out=asked).held_out) == held_out
+
+
+def test_how_many_calibrate_does_not_change_which_are_held_out() -> None:
+    first, second = (take(TEN, count=count, held_out=6, seed=3) for count in (6, 24))
+    assert [s.where for s in first.held_out] == [s.where for s in second.held_out]
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("count", [1, 7, 16, 40, 1000])
 def test_no_episode_is_in_both_sets(seed: int, count: int) -> None:
     found = take(TEN, seed=seed, count=count)
-    shown, held_out = ({s.episode for s in part} for part in (found.calibration, found.held_out))
+    shown, held_out = ({place(s)[0] for s in part} for part in (found.calibration, found.held_out))
     assert shown
     assert held_out
     assert not shown & held_out
-    steps = [(s.episode, s.step) for s in (*found.calibration, *found.held_out)]
+    steps = [place(s) for s in (*found.calibration, *found.held_out)]
     assert len(set(steps)) == len(steps)
 
 
 def test_samples_are_spread_over_episodes_and_steps() -> None:
     """Eight episodes remain beside those held out; each gives two or three samples, from both halves of it."""
     found = take(Made([episode(i, steps=20) for i in range(10)]), count=20)
-    counts = Counter(s.episode for s in found.calibration)
+    counts = Counter(place(s)[0] for s in found.calibration)
     assert len(counts) == 8
     assert set(counts.values()) == {2, 3}
     for index in counts:
-        steps = [s.step for s in found.calibration if s.episode == index]
+        steps = [step for episode, step in map(place, found.calibration) if episode == index]
         assert min(steps) < 10 <= max(steps)
 
 
 def test_short_episodes_give_what_they_have() -> None:
     found = take(Made([episode(i, steps=1 if i % 2 else 50) for i in range(8)]), count=60)
     assert len(found.calibration) == 60
-    assert all(count == 1 for index, count in Counter(s.episode for s in found.calibration).items() if index % 2)
+    assert all(count == 1 for index, count in Counter(place(s)[0] for s in found.calibration).items() if index % 2)
 
 
 def test_the_seed_says_which() -> None:
     assert take(TEN).sha256 == take(TEN).sha256
     assert take(TEN).sha256 != take(TEN, seed=1).sha256
-    steps = [[(s.episode, s.step) for s in take(TEN, seed=seed).calibration] for seed in (0, 0, 1)]
+    steps = [[s.where for s in take(TEN, seed=seed).calibration] for seed in (0, 0, 1)]
     assert steps[0] == steps[1] != steps[2]
 
 
@@ -189,8 +205,28 @@ def test_frames_are_resized_to_the_policys() -> None:
     found = take(Made([episode(i, frames=large) for i in range(4)]), count=100)
     for sample in found.calibration:
         assert sample.frames["base"].shape == sample.frames["wrist"].shape == (HEIGHT, WIDTH, 3)
-        mean = np.array([1 + 3 * 7, sample.step + 3 * 7, 255 + 3 * 7]) / 4
+        mean = np.array([1 + 3 * 7, place(sample)[1] + 3 * 7, 255 + 3 * 7]) / 4
         assert np.abs(sample.frames["base"][0, 0] - mean).max() <= 0.5, "the mean of 2×2 pixels"
+    assert found.remarks == ("camera base: frames of 12×16 are resized to 6×8 for calibration",)
+
+
+def test_frames_of_several_sizes_are_one_remark() -> None:
+    sizes = ((12, 16), (HEIGHT, WIDTH), (3, 4))
+    made = [
+        episode(i, frames={"base": Pictures(i, 8, sizes[i % 3]), "wrist": Pictures(i, 8, (5, 5))}) for i in range(9)
+    ]
+    base, wrist = take(Made(made), count=100).remarks
+    assert base in (
+        f"camera base: frames of {first} and {second} are resized to 6×8 for calibration"
+        for first, second in (("12×16", "3×4"), ("3×4", "12×16"))
+    )
+    assert wrist == "camera wrist: frames of 5×5 are resized to 6×8 for calibration"
+
+
+def test_actions_of_other_dimensions_are_a_remark() -> None:
+    found = take(TEN, spec=spec(action=vector(3)))
+    assert found.remarks == ("actions have 2 dimensions and the policy's 3; only observations are used",)
+    assert found.sha256 == take(TEN).sha256
 
 
 def test_cameras_by_name_or_mapped() -> None:
@@ -239,7 +275,7 @@ def test_every_camera_left_out() -> None:
 )
 def test_the_state_may_be_another_field_or_part_of_one(field: str, wanted: Any) -> None:
     for sample in take(TEN, {"state": field}).calibration:
-        assert sample.state.tolist() == wanted(sample.episode, sample.step)
+        assert sample.state.tolist() == wanted(*place(sample))
 
 
 @pytest.mark.parametrize(("field", "dims"), [("wide", 5), ("state[0:2]", 2), ("wide[4:2]", 0)])
@@ -268,7 +304,7 @@ def test_damage_is_noted_once_and_costs_no_more_than_it_must() -> None:
         "record 7, step 2: does not decode",
         "record 7, step 6: does not decode",
     )
-    taken = {(s.episode, s.step) for s in (*found.calibration, *found.held_out)}
+    taken = {place(s) for s in (*found.calibration, *found.held_out)}
     assert taken == {(i, t) for i in range(10) if i not in (3, 5) for t in range(8)} - {(7, 2), (7, 6)}
     for index in (3, 5, 7):
         only = Made([one if i == index else episode(i) for i, one in enumerate(made)])
@@ -279,15 +315,31 @@ def test_infinite_actions_are_damage() -> None:
     wild = episode(1, action=np.full((8, 2), np.inf, np.float32))
     found = take(Made([episode(0), wild, episode(2)]))
     assert found.corrupt == ("record 1: the action is not finite in step 0",)
-    assert np.isfinite(found.action_high).all()
+    assert (found.episodes, found.remarks) == (2, ())
+
+
+def test_an_instruction_that_the_policy_does_not_take_costs_its_episode() -> None:
+    def takes(instruction: str) -> str:
+        return "the instruction is odd" if instruction == "task 1" else ""
+
+    found = take(TEN, count=1000, takes=takes)
+    assert found.episodes == 7
+    assert found.corrupt == tuple(f"record {i}: the instruction is odd" for i in (1, 4, 7))
+    assert {place(s)[0] for s in (*found.calibration, *found.held_out)} == {0, 2, 3, 5, 6, 8, 9}
+    assert refused(TEN, takes=takes, on_corrupt="fail") == (
+        "record 1: the instruction is odd; --on-corrupt skip leaves such episodes out"
+    )
+    says = refused(TEN, takes=lambda instruction: "the instruction is odd")
+    assert says.startswith("made: 0 usable episodes; ")
+    assert says.endswith("; 10 left out, the first: record 0: the instruction is odd")
 
 
 def test_one_episode_is_refused() -> None:
     assert refused(Made([episode(0)])) == (
-        "made: 1 whole episodes; a calibration set needs two, one of them to be held out"
+        "made: 1 usable episodes; a calibration set needs two, one of them to be held out"
     )
     lost = DatasetError("record 1 is lost")
-    assert refused(Made([episode(0), lost])).endswith("; 1 damaged, the first: record 1 is lost")
+    assert refused(Made([episode(0), lost])).endswith("; 1 left out, the first: record 1 is lost")
 
 
 def test_no_image_that_decodes_is_refused() -> None:
@@ -310,18 +362,26 @@ class Blank(Same):
     blank = True
 
 
+class Plain(Pictures):
+    """Each of a colour of its own."""
+
+    def __getitem__(self, step: int, /) -> Frame:
+        return np.zeros((HEIGHT, WIDTH, 3), np.uint8) + np.array([self.episode, step, 200], np.uint8)
+
+
 def test_a_camera_that_shows_nothing_is_refused() -> None:
     def shown(wrist: Frames) -> Made:
         return Made([episode(i, frames={"base": Pictures(i, 8), "wrist": wrist}) for i in range(5)])
 
-    assert refused(shown(Blank(0, 8))).startswith('made: "wrist" is blank in all 20 samples')
-    assert refused(shown(Same(0, 8))) == 'made: "wrist" shows one and the same picture in all 20 samples'
+    assert refused(shown(Blank(0, 8))).startswith('made: "wrist" is blank in all 24 samples')
+    assert refused(shown(Plain(0, 8))).startswith('made: "wrist" is blank in all 24 samples')
+    assert refused(shown(Same(0, 8))) == 'made: "wrist" shows one and the same picture in all 24 samples'
     take(shown(Pictures(0, 8)))
 
 
 def test_a_state_that_never_changes_is_refused() -> None:
     still = Made([episode(i, state=np.ones((8, 3), np.float32)) for i in range(5)])
-    assert refused(still) == "made: the state is one and the same in all 20 samples"
+    assert refused(still) == "made: the state is one and the same in all 24 samples"
     take(still, spec=spec(state=vector(0)))
 
 
@@ -352,6 +412,7 @@ def test_the_real_sample(shared: Path) -> None:
     seven = spec(state=vector(7), action=vector(7))
     found = take(bridge, {"base": "image_0", "wrist": "image_1"}, seven, count=64)
     assert (len(found.calibration), len(found.held_out), found.episodes) == (64, 16, 25)
-    assert (found.action_low < found.action_high).all()
+    sizes = [f"camera {name}: frames of 64×64 are resized to 6×8 for calibration" for name in ("base", "wrist")]
+    assert list(found.remarks) == sizes
     says = refused(bridge, {"base": "image_0", "wrist": "image_3"}, seven)
     assert says.startswith('bridge_dataset: "wrist" is blank'), "that camera was not there when these were recorded"

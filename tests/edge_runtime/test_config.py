@@ -56,6 +56,12 @@ def test_paths_are_relative_to_the_file_where_they_say_so(tmp_path: Path) -> Non
     assert robot.cameras[1].device == "0"
 
 
+@pytest.mark.parametrize("spelling", ["trt_rtx", "trt-rtx"])
+def test_a_backend_has_two_spellings(tmp_path: Path, spelling: str) -> None:
+    text = ROBOT.replace('bundle = "bundle"', f'bundle = "bundle"\nbackend = "{spelling}"')
+    assert config.load(write(tmp_path, text)).policy.backend == spelling
+
+
 def test_an_absolute_path_stays(tmp_path: Path) -> None:
     robot = config.load(write(tmp_path, ROBOT.replace('bundle = "bundle"', 'bundle = "/srv/b"')))
     assert robot.policy.bundle == "/srv/b"

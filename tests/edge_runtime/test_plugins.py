@@ -72,3 +72,9 @@ def test_a_fault_of_our_own_is_not_hidden(package: str) -> None:
 )
 def test_our_own_are_found(package: str, name: str) -> None:
     assert name in plugins.names(package)
+
+
+def test_a_dash_is_as_good_as_what_a_file_name_has() -> None:
+    assert plugins.load("edge_runtime.backends", "trt-rtx") is plugins.load("edge_runtime.backends", "trt_rtx")
+    with pytest.raises(EdgeError, match=r'there is no "trt-rtz", did you mean "trt_rtx"\?$'):
+        plugins.load("edge_runtime.backends", "trt-rtz")

@@ -175,12 +175,10 @@ def test_a_decoder_that_never_ran_is_no_component(tmp_path: Path) -> None:
 def samples(bundle: Bundle, *instructions: str) -> Samples:
     """One sample of each instruction, for calibration and held out."""
     some = [
-        Sample(
-            i, 2, f"file {i}, step 2", words, dict(p.observation.frames), p.observation.state, np.zeros(2, np.float32)
-        )
+        Sample(f"file {i}, step 2", words, dict(p.observation.frames), p.observation.state)
         for i, (words, p) in enumerate(zip(instructions, probes(bundle, len(instructions)), strict=True))
     ]
-    return Samples(tuple(some), tuple(some), "0" * 64, (), 2, np.zeros(2, np.float32), np.zeros(2, np.float32))
+    return Samples(tuple(some), tuple(some), "0" * 64, (), 2, ())
 
 
 def test_samples_become_probes(tmp_path: Path) -> None:
@@ -208,6 +206,13 @@ def test_an_instruction_that_the_policy_does_not_take(tmp_path: Path, words: str
     bundle = quantizable.regression(tmp_path)
     with pytest.raises(ExportError, match=f"^file 1, step 2: .*{message}"):
         as_probes(bundle, samples(bundle, "up", words), 0)
+
+
+def test_a_bundle_without_a_tokenizer_takes_no_words(tmp_path: Path) -> None:
+    bundle = quantizable.regression(tmp_path)
+    wordless = Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, tokenizer=""))
+    with pytest.raises(ExportError, match="has no tokenizer, and a dataset's instructions are words: export it with"):
+        as_probes(wordless, samples(bundle, "up"), 0)
 
 
 def test_half_precision_is_judged_by_pytorch(tmp_path: Path) -> None:

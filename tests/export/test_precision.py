@@ -64,11 +64,12 @@ def test_only_what_the_model_has_is_planned() -> None:
         ("cpu", "projections=int8", 'there is no part "projections"'),
         ("cpu", "expert=int9", 'has no int9, did you mean "int'),
         ("cpu", "expert=", "it has fp32, int8, int4"),
-        ("cpu", "expert=half", "has no half"),
+        ("cpu", "expert=half", "has no half; it has fp32, int8, int4"),
         ("cpu", "expert=bf16", "any CPU, ONNX Runtime (cpu) has no bf16; it has fp32, int8, int4"),
         ("cpu", "expert=fp16", "has no fp16; it has"),
         ("jetpack6-orin", "backbone=fp8", "Jetson Orin, JetPack 6 (jetpack6-orin) has no fp8; it has"),
-        ("jetpack7-orin", "backbone=fp4", "Jetson Orin, JetPack 7 (jetpack7-orin) has no fp4"),
+        ("jetpack7-orin", "backbone=fp4", "JetPack 7 (jetpack7-orin) has no fp4; it has fp32, bf16, fp16, int8, int4"),
+        ("jetpack7-thor", "expert=nvfp4", "(jetpack7-thor) has no nvfp4; it has fp32, bf16, fp16, int8, int4, fp8"),
         ("jetpack7-thor", "table=fp8", "table is only looked up in; it may be fp32, bf16, fp16"),
         ("jetpack7-thor", "table=int4", "table is only looked up in"),
     ],
@@ -79,6 +80,7 @@ def test_what_cannot_be_is_one_line(name: str, words: str, message: str) -> None
     said = str(caught.value)
     assert said.startswith(f"--precision {words}: ")
     assert message in said
+    assert "known:" not in said or "there is no part" in said
     assert "\n" not in said
 
 

@@ -17,6 +17,7 @@ import pytest
 from edge_runtime import cli
 from edge_runtime.accuracy import Accuracy, ClosedLoop
 from edge_runtime.bundle import Bundle, open_bundle, seal
+from edge_runtime.bundle_spec import PolicySpec, VectorSpec
 from edge_runtime.layer_table import LayerTable
 from edge_runtime.probes import read_probes
 from edge_runtime.verify import answer
@@ -117,7 +118,7 @@ def test_a_bundle_that_opens_and_answers(
     assert quantization.floats["backbone"] == ("fp32" if target == "cpu" else "fp16")
     assert made.manifest.source.calibration_sha256
     assert made.manifest.verdict == found.accuracy(made).verdict == "pass"
-    assert found.accuracy(made).actions.observations == len(read_probes(made)) == 2
+    assert found.accuracy(made).actions.observations == len(read_probes(made)) == 4
     assert cli.main(["verify", str(made.path)]) == 0
     kept = {"tokenizer.json", "constants.safetensors", "image.onnx"}
     assert {name: files(made.path)[name] for name in kept} == {name: before[name] for name in kept}
@@ -418,14 +419,17 @@ def lost(state: np.ndarray, frames: dict[str, np.ndarray]) -> None:
 @pytest.mark.parametrize(
     ("recording", "says"),
     [
-        ({"episodes": 1}, "1 whole episodes; a calibration set needs two, one of them to be held out"),
+        ({"episodes": 1}, "1 usable episodes; a calibration set needs two, one of them to be held out"),
         ({"episodes": 0}, ""),
-        ({"change": blank}, '"base" is blank in all 10 samples; map another camera to it'),
-        ({"change": stuck}, '"wrist" shows one and the same picture in all 10 samples'),
-        ({"change": still}, "the state is one and the same in all 10 samples"),
+        ({"change": blank}, '"base" is blank in all 12 samples; map another camera to it'),
+        ({"change": stuck}, '"wrist" shows one and the same picture in all 12 samples'),
+        ({"change": still}, "the state is one and the same in all 12 samples"),
         ({"change": lost}, "state not finite"),
-        ({"words": "pick up the red cup"}, "this policy takes 8: shorten it"),
-        ({"words": ""}, "the instruction is empty"),
+        (
+            {"words": "pick up the red cup"},
+            "shorten it ('pick up the red cup'…); --on-corrupt skip leaves such episodes out",
+        ),
+        ({"words": ""}, "the instruction is empty; say what the robot is to do; --on-corrupt skip leaves such"),
     ],
 )
 def test_recordings_that_cannot_show_what_the_policy_sees(
@@ -471,8 +475,59 @@ def test_damaged_records_end_it_unless_told_otherwise(flat: Case, capsys: pytest
     refused(flat, capsys, says="episode-000003.rec")
     assert flat.quantize("--on-corrupt", "skip", "--no-sensitivity") == 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("edge: tiny: 1 damaged record skipped, the first: ")
+    assert line.startswith("edge: tiny: 1 record left out, the first: ")
     assert "episode-000003.rec" in line
+
+
+def reworded(data: Path, spec: PolicySpec, words: str) -> None:
+    """Put an episode with other words in the place of the last one."""
+    other = quantizable.recording(data.parent / "reworded", spec, words)
+    last = sorted(data.glob("episode-*"))[-1]
+    last.write_bytes((other / last.name).read_bytes())
+
+
+@pytest.mark.parametrize("words", ["", "pick up the red cup"])
+def test_an_instruction_that_is_not_taken_costs_one_episode(
+    flat: Case, capsys: pytest.CaptureFixture[str], words: str
+) -> None:
+    reworded(flat.data, flat.bundle.spec, words)
+    refused(flat, capsys, says="; --on-corrupt skip leaves such episodes out")
+    made = flat.made("--on-corrupt", "skip", "--no-sensitivity")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("edge: tiny: 1 record left out, the first: ")
+    assert "episode-000003.rec" in line
+    assert against(flat, made) == 2
+    assert capsys.readouterr().err.endswith("; --on-corrupt skip leaves such episodes out\n")
+    told = flat.folder / "told.json"
+    assert against(flat, made, "--on-corrupt", "skip", "--json", str(told)) == 0
+    assert capsys.readouterr().err.splitlines() == [line]
+    stored, facts = json.loads((made.path / "accuracy.json").read_bytes()), json.loads(told.read_text())
+    assert {name: facts[name] for name in stored} == stored
+
+
+def test_no_tokenizer_is_said_before_anything_is_read(
+    flat: Case, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wordless = msgspec.structs.replace(flat.bundle.manifest, tokenizer="")
+    seal(flat.bundle.path, wordless)
+    monkeypatch.setattr("export.quantize_dataset.samples", lambda *asked, **named: pytest.fail("it was read"))
+    refused(flat, capsys, says="has no tokenizer, and a dataset's instructions are words: export it with --tokenizer")
+
+
+def test_what_is_resized_and_what_is_not_used_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = quantizable.regression(tmp_path)
+    base = bundle.spec.cameras[0]
+    larger = msgspec.structs.replace(base, height=2 * base.height, width=2 * base.width)
+    action = VectorSpec(("a", "b", "c"), ("",) * 3, bundle.spec.action.padded)
+    spec = quantizable.changed(bundle.spec, cameras=(larger, *bundle.spec.cameras[1:]), action=action)
+    found = Case(bundle, quantizable.recording(tmp_path / "recording", spec), tmp_path / "made")
+    found.folder.mkdir()
+    assert found.quantize("--no-sensitivity") == 0
+    assert capsys.readouterr().err.splitlines() == [
+        f"edge: tiny: camera {base.name}: frames of {larger.height}×{larger.width} are resized to "
+        f"{base.height}×{base.width} for calibration",
+        f"edge: tiny: actions have 3 dimensions and the policy's {bundle.spec.action.dims}; only observations are used",
+    ]
 
 
 # ── interrupted ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -516,6 +571,7 @@ def test_progress_goes_through_every_step(flat: Case, monkeypatch: pytest.Monkey
     parts = [part for _, part in told]
     assert parts == sorted(parts)
     assert (parts[0], parts[-1]) == (0.0, 1.0)
+    assert len({part for what, part in told if what == "observations"}) > 4, "each of four episodes is told"
 
 
 # ── what has no option ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -525,7 +581,7 @@ def samples_of(found: Case) -> Any:
     from calibration.observations import samples
     from calibration.open_dataset import open_dataset
 
-    return lambda spec: samples(open_dataset(found.data), spec, {}, count=8, seed=0)
+    return lambda bundle, told: samples(open_dataset(found.data), bundle.spec, {}, count=8, seed=0)
 
 
 def test_a_simulation_judges_the_sealed_bundle(flat: Case) -> None:
@@ -596,12 +652,12 @@ def against(found: Case, made: Bundle, *words: str, reference: Path | None = Non
 def test_the_same_data_give_the_same_accuracy(
     request: pytest.FixtureRequest, kind: str, target: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What stands in accuracy.json, computed anew: a quarter of eight observations was held out."""
+    """What stands in accuracy.json, computed anew: what was held out is all of one episode."""
     found: Case = request.getfixturevalue(kind)
     made = found.made("--no-sensitivity", "--seed", "3", target=target)
     capsys.readouterr()
     told = found.folder / "told.json"
-    assert against(found, made, "--observations", "2", "--seed", "3", "--json", str(told)) == 0
+    assert against(found, made, "--seed", "3", "--json", str(told)) == 0
     stored = json.loads((made.path / "accuracy.json").read_bytes())
     facts = json.loads(told.read_text())
     assert {name: facts[name] for name in stored} == stored
@@ -609,7 +665,7 @@ def test_the_same_data_give_the_same_accuracy(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{made.path}:"
     assert lines[1] == f"  against the float32 bundle {found.bundle.manifest.seal[:16]} in ONNX Runtime, " + (
-        "2 held-out observations"
+        "4 held-out observations"
     )
     for row, name in zip(lines[2:], stored["components"], strict=False):
         assert row.split()[:2] == [name, "cosine"]
@@ -660,9 +716,10 @@ def test_verify_against_refuses(flat: Case, tmp_path: Path, capsys: pytest.Captu
     for words, says in (
         ((str(made.path), "--against", str(flat.bundle.path)), "--against and --data go together"),
         ((str(made.path), "--data", data), "--against and --data go together"),
-        ((str(made.path), "--seed", "0"), "--map, --observations and --seed say something only with --against"),
-        ((str(made.path), "--map", "base=base"), "say something only with --against and --data"),
-        ((str(made.path), "--observations", "3"), "say something only with --against and --data"),
+        ((str(made.path), "--seed", "0"), "--map, --observations, --seed and --on-corrupt: only with --against"),
+        ((str(made.path), "--map", "base=base"), ": only with --against and --data"),
+        ((str(made.path), "--observations", "3"), ": only with --against and --data"),
+        ((str(made.path), "--on-corrupt", "fail"), ": only with --against and --data"),
         (
             (str(made.path), "--against", str(other.path), "--data", data),
             f"was made of {flat.bundle.manifest.seal[:16]}",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -104,3 +106,76 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(tmp_path: Path) -> No
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert (target / "mark").read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def killed(target: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    """Stage `target` in a process that kills itself in the block, or between the two renames that end it."""
+    rename = Path.rename
+
+    def dying(self: Path, to: Path) -> Path:
+        if self.name == "new":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rename(self, to)
+
+    child = os.fork()
+    if child == 0:
+        try:
+            monkeypatch.setattr(Path, "rename", dying)
+            with staged(target, "mark") as folder:
+                (folder / "mark").write_text("half of the ne")
+                if when == "block":
+                    os.kill(os.getpid(), signal.SIGKILL)
+        finally:
+            os._exit(0)
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize("when", ["block", "renames"])
+def test_what_a_killed_process_left_goes_when_the_next_one_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """And what it had set aside is back, even where the next one fails."""
+    target = tmp_path / "x"
+    with staged(target, "mark") as folder:
+        (folder / "mark").write_text("old")
+    killed(target, monkeypatch, when)
+    assert target.exists() == (when == "block")
+    assert any(name.startswith(".x.") for name in names(tmp_path))
+    with pytest.raises(ValueError, match="no"), staged(target, "mark"):
+        raise ValueError("no")
+    assert (target / "mark").read_text() == "old"
+    assert names(tmp_path) == ["x"]
+
+
+def _unlock(folder: Path) -> None:
+    (folder / "edge.lock").unlink()
+
+
+def _rename(to: str) -> Callable[[Path], None]:
+    return lambda folder: (folder.rename(folder.with_name(to)), None)[1]
+
+
+@pytest.mark.parametrize(
+    "change", [_unlock, _rename(".x.settings.toml"), _rename(".y.abcdefgh"), _rename("x.abcdefgh")]
+)
+def test_what_is_not_surely_left_by_us_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
+) -> None:
+    killed(tmp_path / "x", monkeypatch, "block")
+    (left,) = tmp_path.iterdir()
+    change(left)
+    (left,) = tmp_path.iterdir()
+    with staged(tmp_path / "x", "mark"):
+        pass
+    assert names(tmp_path) == sorted((left.name, "x"))
+
+
+def test_two_at_once_leave_each_other_alone(tmp_path: Path) -> None:
+    target = tmp_path / "x"
+    with staged(target, "mark") as first:
+        (first / "mark").write_text("first")
+        with staged(target, "mark") as second:
+            (second / "mark").write_text("second")
+        assert (target / "mark").read_text() == "second"
+    assert (target / "mark").read_text() == "first"
+    assert names(tmp_path) == ["x"]

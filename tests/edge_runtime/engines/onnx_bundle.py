@@ -16,6 +16,7 @@ import msgspec
 
 from edge_runtime.backends import ort
 from edge_runtime.bundle import open_bundle, seal
+from edge_runtime.bundle_spec import Quantization
 from edge_runtime.errors import BackendError
 from edge_runtime.policies.runners import runner
 from edge_runtime.probes import write_probes
@@ -90,3 +91,22 @@ def bundle(folder: Path, *graphs: bytes, **manifest: Any) -> Path:
         write_probes(made.path / told.probes, [replace(probe, actions=answer(policy, probe)[0]) for probe in probes])
         seal(made.path, told)
     return made.path
+
+
+def quantized_for(bundle: Path, target: str) -> Path:
+    """The bundle, said to be quantized for `target`."""
+    manifest = open_bundle(bundle).manifest
+    (bundle / "layers.json").write_text("{}")
+    parts = {"expert": "fp32"}
+    made = Quantization(
+        target=target,
+        origin="f" * 64,
+        parts=parts,
+        floats=parts,
+        ranges="max",
+        block=128,
+        kept=0,
+        table="layers.json",
+    )
+    seal(bundle, msgspec.structs.replace(manifest, quantization=made))
+    return bundle

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import msgspec
 import pytest
 from click.testing import CliRunner
@@ -137,6 +138,46 @@ def test_on_10_3_the_list_is_read_before_anything_is_built(library: TensorRt, tm
     assert library.networks == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_request_to_end_ends_the_build_too(library: TensorRt, bundle: Path, number: signal.Signals) -> None:
+    """Between two of its steps: nothing is raised within the library."""
+    done: list[str] = []
+    before = signal.signal(number, signal.SIG_DFL)
+    library.steps = [
+        lambda: (os.kill(os.getpid(), number), done.append("the step"))[1],
+        lambda: pytest.fail("it went on"),
+    ]
+    try:
+        assert isinstance(run("compile", str(bundle)).exception, click.Abort)
+        assert signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
+    assert done == ["the step"]
+    assert engines(bundle) == []
+
+
+@pytest.mark.parametrize(
+    ("target", "made_for"),
+    [
+        ("jetpack7-thor", "Jetson Thor, JetPack 7 (sm110)"),
+        ("x86-rtx", "RTX GPU in an x86 computer (sm89, sm120, sm121)"),
+        ("cpu", "any CPU, ONNX Runtime"),
+    ],
+)
+def test_a_bundle_for_other_gpus_is_refused(library: TensorRt, bundle: Path, target: str, made_for: str) -> None:
+    with pytest.raises(BackendError) as caught:
+        compile.compile_bundle(onnx_bundle.quantized_for(bundle, target))
+    assert str(caught.value) == (
+        f"{bundle}: made for {made_for}, not for sm87; quantize the original for another target"
+    )
+    assert library.networks == []
+
+
+@pytest.mark.parametrize("target", ["jetpack6-orin", "jetpack7-orin", "a-later-one"])
+def test_a_bundle_for_this_gpu_or_for_who_knows_is_not(library: TensorRt, bundle: Path, target: str) -> None:
+    assert compile.compile_bundle(onnx_bundle.quantized_for(bundle, target)).held
+
+
 def test_what_the_builder_says_is_passed_on(library: TensorRt, bundle: Path) -> None:
     library.fails = "IBuilder::buildSerializedNetwork: Error Code 10: Could not find any implementation for node {x}.\n"
     with pytest.raises(BackendError, match=r"image.onnx: TensorRT 10.3.0 cannot build it: Error Code 10: Could not"):
@@ -252,6 +293,15 @@ def test_probes_that_cannot_be_read_keep_nothing(library: TensorRt, bundle: Path
     assert engines(bundle) == []
 
 
+@pytest.mark.parametrize("spelling", ["trt-rtx", "trt_rtx"])
+def test_a_backend_is_found_by_both_spellings(monkeypatch: pytest.MonkeyPatch, bundle: Path, spelling: str) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx_bindings", None)
+    fakes.forget()
+    said = str(run("verify", str(bundle), "--backend", spelling).exception)
+    assert said.startswith("backend trt_rtx: ")
+    assert said.endswith("pip install 'edge-runtime[rtx]'")
+
+
 @pytest.mark.parametrize(("instead", "code"), [(RIGHT, 0), (WRONG, 1)])
 def test_verify_runs_the_engines_too(library: TensorRt, tmp_path: Path, instead: bytes, code: int) -> None:
     """`edge verify --backend trt`: the same probes and gate, with what is in the store."""
@@ -277,8 +327,10 @@ def test_unfused_products_are_warned_of(library: TensorRt, tmp_path: Path) -> No
 
 def test_refusals(monkeypatch: pytest.MonkeyPatch, bundle: Path, tmp_path: Path) -> None:
     _, driver = fakes.install(monkeypatch)
-    with pytest.raises(BackendError, match="TensorRT builds for the GPU in this machine and no other"):
-        compile.compile_bundle(bundle, arch="sm86")
+    with monkeypatch.context() as m:
+        m.setitem(sys.modules, "tensorrt", None)
+        with pytest.raises(BackendError, match=r"^--for sm86: needs --backend trt-rtx; TensorRT builds for the GPU in"):
+            compile.compile_bundle(bundle, arch="sm86")
     with pytest.raises(BundleError, match="no such bundle"):
         compile.compile_bundle(tmp_path / "none")
     driver.missing = True

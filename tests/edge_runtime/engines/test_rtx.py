@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from edge_runtime.engines import compile
 from edge_runtime.engines.api import RTX_ARCHS, load_api
 from edge_runtime.engines.build import Built, build
+from edge_runtime.engines.gpu import gpu
 from edge_runtime.engines.key import BuildOptions
 from edge_runtime.errors import BackendError
 from edge_runtime.onnx_nodes import read_nodes
@@ -68,6 +70,36 @@ def test_an_architecture_that_it_does_not_build_for(tmp_path: Path, arch: str) -
     with pytest.raises(BackendError, match=f"--for {arch}: TensorRT-RTX builds for sm75, .*sm121") as caught:
         compile.compile_bundle(tmp_path, "trt_rtx", arch)
     assert ("--backend trt" in str(caught.value)) == (arch == "sm87")
+
+
+def test_what_is_not_proven_is_said_of_the_gpu_that_it_was_built_for(tmp_path: Path) -> None:
+    bundle = onnx_bundle.bundle(tmp_path)
+    for arch, said in (("sm86", True), ("sm89", False)):
+        found = compile.compile_bundle(bundle, "trt_rtx", arch)
+        assert set(compile.AHEAD) <= set(found.unproven)
+        assert (set(compile.AHEAD_SM86) <= set(found.unproven)) == said
+        assert ("support matrix" in compile.text(found)) == said
+
+
+def test_sm86_stands_in_for_orin_and_nothing_else_does(tmp_path: Path) -> None:
+    bundle, other = (
+        onnx_bundle.quantized_for(onnx_bundle.bundle(tmp_path / target), target)
+        for target in ("jetpack6-orin", "x86-rtx")
+    )
+    with pytest.raises(
+        BackendError, match=r"made for Jetson Orin, JetPack 6 \(sm87\), not for sm89; quantize the orig"
+    ):
+        compile.compile_bundle(bundle, "trt_rtx", "sm89")
+    assert all(e.built for e in compile.compile_bundle(bundle, "trt_rtx", "sm86").engines.values())
+    with pytest.raises(BackendError, match=r"\(sm89, sm120, sm121\), not for sm86; "):
+        compile.compile_bundle(other, "trt_rtx", "sm86")
+
+
+def test_without_a_gpu_one_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pycuda", None)
+    gpu.cache_clear()
+    with pytest.raises(BackendError, match=r"^no GPU can be reached from here: .*; or name a GPU: --for sm86$"):
+        compile.compile_bundle(tmp_path, "trt_rtx")
 
 
 def refused(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -189,6 +190,27 @@ def test_that_it_was_held_to_the_gate_is_said_then_or_later(store: Store) -> Non
     assert found == msgspec.structs.replace(info, held=True)
     assert content(store) == b"engine two"
     assert len(files(store)) == 2
+
+
+def test_a_full_disk_is_said_of_the_engine(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_fd: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    put(store)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)) as caught, store.building():
+        store.stage(KEY, b"engine two", seconds=1.0)
+    assert caught.value.filename.startswith(str(store.folder / "prefix-trt-"))
+    assert content(store) == b"engine one"
+    assert len(files(store)) == 2
+
+
+def test_half_written_timings_of_a_killed_build_go(store: Store) -> None:
+    kept = "timing-trt-10.3.0-sm87.cache"
+    for name in (kept, f".{kept}.4711"):
+        (store.folder / name).touch()
+    with store.building():
+        assert files(store) == [kept]
 
 
 def test_one_build_at_a_time(store: Store) -> None:

@@ -1,0 +1,62 @@
+"""What commands share: a request to end is an interruption, and the way out is taken."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_runtime.commands.output import progress
+
+NUMBERS = [signal.SIGTERM, signal.SIGHUP]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_request_to_end_is_an_interruption(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    signal.signal(number, signal.SIG_DFL)
+    try:
+        with pytest.raises(KeyboardInterrupt), progress("first"):
+            os.kill(os.getpid(), number)
+        assert signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_what_is_ignored_stays_ignored(number: signal.Signals) -> None:
+    """As under nohup."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with progress("first"):
+            os.kill(os.getpid(), number)
+            assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+
+
+def test_a_command_that_is_ended_leaves_nothing_and_says_so(tmp_path: Path) -> None:
+    code = f"""
+import os, signal, sys
+from pathlib import Path
+import click
+from edge_runtime import cli
+from edge_runtime.commands.output import progress
+from export.staging import staged
+
+@cli.edge.command()
+def work():
+    with progress("first"), staged(Path({str(tmp_path / "b")!r}), "mark"):
+        os.kill(os.getpid(), signal.SIGTERM)
+        click.echo("it went on")
+
+sys.exit(cli.main(["work"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.strip() == "edge: interrupted"
+    assert list(tmp_path.iterdir()) == []
