@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -105,8 +106,9 @@ def quantize_bundle(
         steps.begin("verification")
         engine = engine_for(made.manifest, asked.threads)
         accuracy, probes = judge(made, bundle, engine, pieces.Engine(asked.threads), held_out, steps.say)
-        if accuracy.verdict != "pass" and not asked.accept:
-            raise ExportError(_refusal(accuracy))
+        finite = math.isfinite(accuracy.actions.max)
+        if accuracy.verdict != "pass" and not (asked.accept and finite):
+            raise ExportError(_refusal(accuracy) if finite else "accuracy: actions are not finite; nothing was written")
         steps.begin("seal")
         write_probes(new / PROBES, probes)
         _seal(made, accuracy)

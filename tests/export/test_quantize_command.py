@@ -280,6 +280,20 @@ def test_unless_a_person_accepts_that(coarse: Case, capsys: pytest.CaptureFixtur
     assert "verdict: fail, as it was sealed" in capsys.readouterr().out
 
 
+def test_what_is_not_finite_nobody_can_accept(
+    flat: Case, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = module.judge
+
+    def broken(*given: Any) -> Any:
+        accuracy, probes = found(*given)
+        errors = msgspec.structs.replace(accuracy.actions, max=float("inf"), verdict="fail")
+        return msgspec.structs.replace(accuracy, verdict="fail", actions=errors), probes
+
+    monkeypatch.setattr(module, "judge", broken)
+    refused(flat, capsys, "--accept-accuracy", "--no-sensitivity", says="accuracy: actions are not finite")
+
+
 def test_keeping_the_layers_that_the_table_names_mends_it(coarse: Case) -> None:
     made = coarse.made("--ranges", "max", "--keep-fp", "2")
     assert made.manifest.verdict == "pass"
