@@ -92,8 +92,8 @@ RELU = helper.make_node("Relu", ["x"], ["y"])
 @pytest.mark.parametrize(
     ("made", "words"),
     [
-        ({"nodes": (helper.make_node("Gelu", ["x"], ["y"], domain="com.microsoft"),)}, "beyond the standard opset 20"),
-        ({"nodes": (RELU,), "opset": 21}, "beyond the standard opset 20"),
+        ({"nodes": (helper.make_node("Gelu", ["x"], ["y"], domain="com.microsoft"),)}, "beyond the standard opset 21"),
+        ({"nodes": (RELU,), "opset": 22}, "beyond the standard opset 21"),
         ({"nodes": (RELU,), "size": "n"}, "x has a shape that is not static"),
         ({"nodes": (RELU,), "kind": TensorProto.DOUBLE}, "x is DOUBLE"),
     ],

@@ -98,7 +98,7 @@ def test_against_its_original(made: tuple[Bundle, Path], tmp_path: Path) -> None
     words = ["--target", "jetpack6-orin", "--no-sensitivity", "--accept-accuracy", "--precision", "backbone=bf16"]
     bundle = quantize(made, tmp_path / "out", *words)
     told = tmp_path / "told.json"
-    given = ["--against", str(original.path), "--data", str(data), "--observations", "1", "--json", str(told)]
+    given = ["--against", str(original.path), "--data", str(data), "--observations", "8", "--json", str(told)]
     assert cli.main(["verify", str(bundle.path), *given]) == 0
     stored, found = json.loads((bundle.path / "accuracy.json").read_bytes()), json.loads(told.read_text())
     assert found["components"] == stored["components"]

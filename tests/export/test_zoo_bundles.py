@@ -17,6 +17,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from edge_runtime import cli
+from edge_runtime.backends import ort
+from edge_runtime.bundle import open_bundle
+from edge_runtime.policies.runners import runner
+from export import torch_graph
+from export.verify import example, run
 from tests.export import tiny_lerobot, tiny_pi, tiny_prismatic, tiny_smolvla
 
 Tensors = dict[str, np.ndarray[Any, Any]]
@@ -295,3 +300,15 @@ def test_what_means_no_action_is_one_line(export: Callable[[Kind], Made], capsys
     (line,) = capsys.readouterr().err.splitlines()
     assert "begins with the tokens" in line
     assert not made.ask("--on-malformed", "pad")[1]["actions_normalized"].any()
+
+
+def test_pytorch_runs_the_files_as_onnx_runtime_does(made: Made) -> None:
+    bundle = open_bundle(made.folder / "bundle")
+    a, b = (
+        run(runner(bundle, engine, on_malformed="pad"), example(bundle.spec, 20, 1))
+        for engine in (ort.Engine(), torch_graph.Engine())
+    )
+    assert a.tokens == b.tokens
+    for name, arrays in a.outputs.items():
+        for x, y in zip(arrays, b.outputs[name], strict=True):
+            np.testing.assert_allclose(y, x, rtol=0, atol=1e-4 * max(1.0, float(np.abs(x).max())), err_msg=name)
