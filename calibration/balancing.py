@@ -6,7 +6,7 @@ SmoothQuant (https://arxiv.org/abs/2211.10438, eq. 4) makes activations easier t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,7 @@ def awq(mean_square: Floats, weights: Sequence[Floats], block: int, dtype: type)
     def suffers(f: Floats) -> float:
         return sum(_output_error(mean_square, w, f[:, None], block, dtype) for w in weights)
 
-    return _least(suffers, [factors(exponent) for exponent in GRID])
+    return min((factors(exponent) for exponent in GRID), key=suffers)
 
 
 def _output_error(mean_square: Floats, weight: Floats, f: Floats, block: int, dtype: type) -> float:
@@ -57,10 +57,6 @@ def _output_error(mean_square: Floats, weight: Floats, f: Floats, block: int, dt
     scales = block_scales(scaled, block, dtype)
     change = from_int4(to_int4(scaled, scales), scales) / f - weight
     return float(mean_square @ np.einsum("io,io->i", change, change))
-
-
-def _least(cost: Callable[[Floats], float], candidates: Sequence[Floats]) -> Floats:
-    return min(candidates, key=cost)
 
 
 def _tame(factors: Floats) -> Floats:

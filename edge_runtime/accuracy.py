@@ -19,6 +19,7 @@ from edge_runtime.bundle_spec import Normalisation, PolicySpec
 
 Floats = NDArray[np.float32]
 Verdict = Literal["pass", "fail"]
+FILE = "accuracy.json"
 
 
 class Gate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,6 +109,12 @@ class Accuracy(msgspec.Struct, frozen=True):
     actions: ActionErrors
     head: HeadCheck | None = None
     closed_loop: ClosedLoop | None = None
+
+
+def plain(found: Accuracy | ActionErrors) -> dict[str, Any]:
+    """As a program gets it in JSON, which has no infinity: what is not finite is null."""
+    told: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(found))
+    return told
 
 
 class Running:

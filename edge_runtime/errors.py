@@ -1,6 +1,11 @@
 """Errors that a person can mend: one line that says what is wrong, where, and what to do."""
 
 
+def one_line(error: object, most: int = 300) -> str:
+    """What a library says, without line breaks and no longer than `most`, to stand in an error of ours."""
+    return " ".join(str(error).split())[:most]
+
+
 class EdgeError(Exception):
     """Base. The command line prints its message on one line and exits with code 2."""
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime import accuracy_text
-from edge_runtime.accuracy import FLOAT32_GATE, QUANTIZED_GATE, ActionErrors, Gate, action_errors
+from edge_runtime.accuracy import FLOAT32_GATE, QUANTIZED_GATE, ActionErrors, Gate, action_errors, plain
 from edge_runtime.backends.base import Backend
 from edge_runtime.bundle import Bundle
 from edge_runtime.bundle_spec import Manifest, PolicySpec
@@ -119,7 +119,7 @@ def facts(bundle: Bundle, backend: str, errors: ActionErrors) -> dict[str, Any]:
         "backend": backend,
         "sealed": bundle.manifest.verdict,
         "verdict": errors.verdict,
-        "actions": msgspec.json.decode(msgspec.json.encode(errors)),
+        "actions": plain(errors),
     }
 
 

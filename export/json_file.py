@@ -1,4 +1,4 @@
-"""Read a JSON file of a checkpoint into a typed structure: whatever is wrong is one line that names file and field."""
+"""JSON files: a checkpoint's into typed structures, where all that is wrong is one line that names it; our own out."""
 
 from __future__ import annotations
 
@@ -20,3 +20,8 @@ def read_json(path: Path, kind: type[T], needed: str = "a checkpoint directory n
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}); {needed}") from error
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise CheckpointError(f"{path}: {error}") from error
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write `content`, which msgspec can encode, for people too."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")

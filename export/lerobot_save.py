@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 
 from edge_runtime.bundle_spec import FlowSpec, PolicySpec
+from export.json_file import write_json
 from export.layouts.lerobot_files import ACTION, EPS, IMAGES, POSTPROCESSOR, PREFIX, PREPROCESSOR, STATE, WEIGHTS
 from export.models.pi0 import EXPERT_HEAD, HEAD, TABLE, Pi0, Pi0Config, published_name
 from export.staging import staged
@@ -34,12 +34,12 @@ def save_lerobot(model: Pi0, spec: PolicySpec, tokenizer: Path, out: Path, dtype
 
 def write_settings(config: Pi0Config, spec: PolicySpec, tokenizer: Path, out: Path) -> None:
     """Write everything of a checkpoint but its weights into the directory `out`."""
-    _write(out / "config.json", _config_json(config, spec))
+    write_json(out / "config.json", _config_json(config, spec))
     _write_processors(out, spec)
     c = config
     sizes = {"vlm": asdict(c.language), "expert": asdict(c.expert), "vision": asdict(c.vision), "vocab": c.vocab}
     units = next(iter(spec.action.units), "")
-    _write(out / "dims.json", {**sizes, "fps": 1.0 / spec.dt_s, "units": units})
+    write_json(out / "dims.json", {**sizes, "fps": 1.0 / spec.dt_s, "units": units})
     shutil.copyfile(tokenizer, out / "tokenizer.json")
 
 
@@ -115,8 +115,4 @@ def _write_processors(out: Path, spec: PolicySpec) -> None:
         config = {"eps": EPS, "features": features, "norm_map": _norm_map(spec)}
         last = {"registry_name": kind, "config": config, "state_file": state_file}
         save_weights(statistics, out / state_file)
-        _write(out / file, {"name": name, "steps": [*first, last]})
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
+        write_json(out / file, {"name": name, "steps": [*first, last]})

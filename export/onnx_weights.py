@@ -13,7 +13,7 @@ import torch
 from onnx import TensorProto
 from torch import Tensor
 
-from edge_runtime.errors import BackendError
+from edge_runtime.errors import BackendError, one_line
 
 DTYPES: dict[int, torch.dtype] = {
     TensorProto.FLOAT: torch.float32,
@@ -77,11 +77,6 @@ def onnx_weight(path: Path, tensor: TensorProto) -> OnnxWeight:
 def type_name(kind: int) -> str:
     """What ONNX calls a type of values, whatever number a file gives it."""
     return str(TensorProto.DataType.Name(kind)) if kind in TensorProto.DataType.values() else f"type {kind}"
-
-
-def one_line(error: Exception) -> str:
-    """What a library says, for an error of ours."""
-    return " ".join(str(error).split())[:300]
 
 
 def _typed(tensor: TensorProto) -> bytes:

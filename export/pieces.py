@@ -13,7 +13,7 @@ import onnx
 
 from edge_runtime.backends import ort
 from edge_runtime.backends.base import Backend, Buffer, Graph, feed_sources
-from edge_runtime.errors import BackendError
+from edge_runtime.errors import BackendError, one_line
 
 BUDGET_BYTES = 1_500_000_000
 
@@ -87,7 +87,7 @@ class PiecedGraph(Graph):
             session = onnxruntime.InferenceSession(piece.model, options, providers=["CPUExecutionProvider"])
             found = session.run(list(piece.outputs), {name: values[name] for name in piece.inputs})
         except Exception as error:  # the runtime raises a handful of classes without a common base
-            raise BackendError(f"{self._path}: a piece of it failed: {' '.join(str(error).split())[:300]}") from error
+            raise BackendError(f"{self._path}: a piece of it failed: {one_line(error)}") from error
         return dict(zip(piece.outputs, found, strict=True))
 
 
@@ -154,7 +154,7 @@ def _read(path: Path) -> onnx.ModelProto:
     try:
         return onnx.load(str(path), load_external_data=False)
     except Exception as error:  # whatever its bytes lead to
-        raise BackendError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]}); export it again") from error
+        raise BackendError(f"{path}: cannot be read ({one_line(error, 200)}); export it again") from error
 
 
 def _allocate(path: Path, values: Sequence[Any]) -> dict[str, Buffer]:

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from edge_runtime.accuracy import FILE as ACCURACY
 from edge_runtime.accuracy import Accuracy
 from edge_runtime.bundle import MANIFEST, Bundle, seal
 from edge_runtime.bundle_spec import CameraSpec, Cost, FlowSpec, Manifest, PolicySpec, Source, TokenSpec, impossible
@@ -23,6 +24,7 @@ from export.errors import CheckpointError, ExportError
 from export.family import Family, family
 from export.full_head import check_head, head_inputs
 from export.image import ImageGraph
+from export.json_file import write_json
 from export.layouts.options import Options
 from export.layouts.text import read_tokenizer
 from export.loading import bound, empty_model
@@ -32,7 +34,7 @@ from export.steps import Progress, Steps
 from export.verify import verify
 from export.weights import Weights
 
-CONSTANTS, TOKENIZER, ACCURACY = "constants.safetensors", "tokenizer.json", "accuracy.json"
+CONSTANTS, TOKENIZER = "constants.safetensors", "tokenizer.json"
 LARGEST_SIDE = 1 << 14
 """Pixels of a frame's longer side, in every manifest."""
 MODEL = "model."
@@ -76,7 +78,7 @@ def export_checkpoint(
         accuracy, probes = _verify(Bundle(new, manifest), source, modules, weights, steps.say)
         steps.begin("seal")
         write_probes(new / PROBES, probes)
-        (new / ACCURACY).write_bytes(msgspec.json.format(msgspec.json.encode(accuracy), indent=2) + b"\n")
+        write_json(new / ACCURACY, accuracy)
         seal(new, manifest)
     steps.begin("done")
     return out

@@ -95,7 +95,7 @@ def rounded_input(x: Floats, layer: Layer, recipe: Recipe) -> Floats:
     if precision == "int8":
         rounded = np.clip(np.rint(y), -128.0, 127.0)  # as QuantizeLinear does
     else:
-        rounded = np.clip(y, -LEVELS["fp8"], LEVELS["fp8"]).astype(ml_dtypes.float8_e4m3fn).astype(np.float32)
+        rounded = _to_fp8(y).astype(np.float32)
     return np.asarray(rounded * scale * factors, np.float32)
 
 
@@ -215,7 +215,11 @@ def _levels(weight: Floats, scales: Floats, precision: str, out: int) -> NDArray
         return np.ascontiguousarray(q).astype(ml_dtypes.int4)
     if precision == "int8":
         return to_int8(weight, np.expand_dims(scales, 1 - out))
-    return np.asarray(np.clip(weight / scales, -LEVELS["fp8"], LEVELS["fp8"]), ml_dtypes.float8_e4m3fn)
+    return _to_fp8(weight / scales)
+
+
+def _to_fp8(x: Floats) -> NDArray[Any]:
+    return np.asarray(np.clip(x, -LEVELS["fp8"], LEVELS["fp8"]), ml_dtypes.float8_e4m3fn)
 
 
 class _Activations:

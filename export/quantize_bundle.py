@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from calibration.observations import Samples
+from edge_runtime.accuracy import FILE as ACCURACY
 from edge_runtime.accuracy import Accuracy, ClosedLoop
 from edge_runtime.bundle import MANIFEST, Bundle, open_bundle, seal
 from edge_runtime.bundle_spec import Cost, Manifest, Quantization
@@ -22,6 +23,7 @@ from edge_runtime.probes import write_probes
 from edge_runtime.targets import target
 from export import pieces
 from export.errors import ExportError
+from export.json_file import write_json
 from export.judge import as_probes, engine_for, judge
 from export.layers import Layer, part_of
 from export.observe import Observed, bundle_layers, graph_files, largest_in_half, observe
@@ -34,7 +36,7 @@ from export.staging import staged
 from export.steps import Progress, Steps
 from export.stored_graph import load_graph
 
-ACCURACY, TABLE = "accuracy.json", "layers.json"
+TABLE = "layers.json"
 SENSITIVITY_OBSERVATIONS = 2
 """Of the calibration set, for the sensitivity table: each is run once for every layer."""
 
@@ -101,7 +103,7 @@ def quantize_bundle(
         costs = _write_graphs(bundle, recipe, new, steps)
         _copy_rest(bundle, new)
         rows = _rows(_each(found), observed, recipe, parts, sensitive)
-        _write_json(new / TABLE, LayerTable(len(some), measure_of(bundle), rows))
+        write_json(new / TABLE, LayerTable(len(some), measure_of(bundle), rows))
         made = Bundle(new, _manifest(bundle, asked, seen, parts, costs, len(kept)))
         steps.begin("verification")
         engine = engine_for(made.manifest, asked.threads)
@@ -224,13 +226,9 @@ def _manifest(bundle: Bundle, asked: Asked, seen: Samples, parts: Parts, costs: 
 
 
 def _seal(made: Bundle, accuracy: Accuracy) -> None:
-    _write_json(made.path / ACCURACY, accuracy)
+    write_json(made.path / ACCURACY, accuracy)
     verdict: Literal["pass", "accepted"] = "pass" if accuracy.verdict == "pass" else "accepted"
     seal(made.path, msgspec.structs.replace(made.manifest, verdict=verdict))
-
-
-def _write_json(path: Path, content: msgspec.Struct) -> None:
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
 
 
 def _refusal(accuracy: Accuracy) -> str:

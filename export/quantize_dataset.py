@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from calibration.datasets.base import Dataset
@@ -41,18 +41,7 @@ def run(
     mapping, opened = field_map(mapped), open_dataset(dataset)
 
     def seen(original: Bundle, told: Callable[[float], None]) -> Samples:
-        found = samples(
-            opened,
-            original.spec,
-            mapping,
-            count=observations,
-            seed=asked.seed,
-            on_corrupt=on_corrupt,
-            takes=_takes(original),
-            told=lambda done, of: told(done / max(of, 1)),
-        )
-        _tell(warn, opened, found)
-        return found
+        return _observed(opened, original, mapping, observations, None, asked.seed, on_corrupt, warn, told)
 
     return quantize_bundle(bundle, seen, out, asked, progress)
 
@@ -82,18 +71,8 @@ def verify_against(
     made, original = _pair(bundle, reference)
     steps.names = ("bundles", "observations", "verification")
     steps.begin("observations")
-    seen = samples(
-        opened,
-        made.spec,
-        mapping,
-        count=observations,
-        held_out=observations,
-        seed=seed,
-        on_corrupt=on_corrupt,
-        takes=_takes(original),
-        told=lambda done, of: steps.say(done / max(of, 1)),
-    )
-    _tell(warn, opened, seen)
+    asked = mapping, observations, observations, seed, on_corrupt
+    seen = _observed(opened, original, *asked, warn, steps.say)
     _, probes = as_probes(original, seen, seed)
     steps.begin("verification")
     engine = backend or engine_for(made.manifest, threads)
@@ -140,9 +119,32 @@ def _takes(bundle: Bundle) -> Takes:
     return why
 
 
-def _tell(warn: Callable[[str], None], dataset: Dataset, found: Samples) -> None:
+def _observed(
+    dataset: Dataset,
+    original: Bundle,
+    mapping: Mapping[str, str],
+    count: int,
+    held_out: int | None,
+    seed: int,
+    on_corrupt: OnCorrupt,
+    warn: Callable[[str], None],
+    told: Callable[[float], None],
+) -> Samples:
+    """Samples of `dataset` for the policy of `original`, with what there is to be said of them."""
+    found = samples(
+        dataset,
+        original.spec,
+        mapping,
+        count=count,
+        held_out=held_out,
+        seed=seed,
+        on_corrupt=on_corrupt,
+        takes=_takes(original),
+        told=lambda done, of: told(done / max(of, 1)),
+    )
     for remark in found.remarks:
         warn(f"{dataset.name}: {remark}")
     if found.corrupt:
-        count = len(found.corrupt)
-        warn(f"{dataset.name}: {count} record{'s' if count > 1 else ''} left out, the first: {found.corrupt[0]}")
+        left_out = len(found.corrupt)
+        warn(f"{dataset.name}: {left_out} record{'s' if left_out > 1 else ''} left out, the first: {found.corrupt[0]}")
+    return found

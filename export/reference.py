@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
 from edge_runtime.backends.base import Backend, Buffer, Graph, feed_sources
-from edge_runtime.errors import BackendError
+from edge_runtime.errors import BackendError, one_line
 from export.onnx_file import GraphModule, Signature
 from export.tracing import weights_of
 from export.weights import Weights
@@ -92,7 +92,7 @@ class ReferenceGraph(Graph):
             with self._reader or nullcontext():
                 found = _tuple(self._module(*self._given))
         except (RuntimeError, NotImplementedError) as error:
-            raise BackendError(f"{self._path}: its module failed: {' '.join(str(error).split())[:300]}") from error
+            raise BackendError(f"{self._path}: its module failed: {one_line(error)}") from error
         for buffer, tensor in zip(self.outputs.values(), found, strict=True):
             np.copyto(buffer, tensor.numpy())
 

@@ -30,12 +30,11 @@ class Steps:
     def counting(self, weights: Weights, module: nn.Module) -> Weights:
         """The same weights, and the part of the module's numbers that was read is told."""
         sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
-        total, done = max(1, sum(sizes[name] for name in weights if name in sizes)), [0]
+        passed = self._passing(sum(sizes[name] for name in weights if name in sizes))
 
         def counted(name: str, read: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
             def reading() -> torch.Tensor:
-                done[0] += sizes.get(name, 0)
-                self.say(min(1.0, done[0] / total))
+                passed(sizes.get(name, 0))
                 return read()
 
             return reading
@@ -45,12 +44,11 @@ class Steps:
     def count(self, graph: ir.Graph) -> None:
         """From now on, the part of the graph's weights that was read is told."""
         sizes = {value: math.prod(value.shape.numpy()) for value in graph.initializers.values() if value.shape}
-        total, done = max(1, sum(sizes.values())), [0]
+        passed = self._passing(sum(sizes.values()))
 
         def counted(tensor: ir.TensorProtocol, size: int) -> Callable[[], ir.TensorProtocol]:
             def reading() -> ir.TensorProtocol:
-                done[0] += size
-                self.say(min(1.0, done[0] / total))
+                passed(size)
                 return ir.Tensor(tensor.numpy(), dtype=tensor.dtype)
 
             return reading
@@ -59,6 +57,17 @@ class Steps:
             tensor, shape = value.const_value, value.shape
             if tensor is not None and shape is not None:
                 value.const_value = ir.LazyTensor(counted(tensor, size), tensor.dtype, shape, name=tensor.name)
+
+    def _passing(self, total: int) -> Callable[[int], None]:
+        """What is called with how many of `total` numbers are read now."""
+        done = 0
+
+        def passed(count: int) -> None:
+            nonlocal done
+            done += count
+            self.say(min(1.0, done / max(1, total)))
+
+        return passed
 
     def say(self, part: float) -> None:
         if self._progress is not None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
+from edge_runtime.errors import one_line
 from export.errors import ExportError
-from export.onnx_weights import one_line, onnx_weight
+from export.onnx_weights import onnx_weight
 
 
 def load_graph(path: Path) -> ir.Model:

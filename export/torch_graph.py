@@ -16,8 +16,8 @@ from onnx import TensorProto
 from torch import Tensor
 
 from edge_runtime.backends.base import Backend, Buffer, Graph, feed_sources
-from edge_runtime.errors import BackendError
-from export.onnx_weights import DTYPES, OnnxWeight, one_line, onnx_weight, type_name
+from edge_runtime.errors import BackendError, one_line
+from export.onnx_weights import DTYPES, OnnxWeight, onnx_weight, type_name
 from export.torch_steps import Kind, Step, declared, graph_steps, read_graph
 
 BUDGET_BYTES = 3_000_000_000

@@ -13,8 +13,8 @@ import onnx
 import torch
 from onnx import AttributeProto, TensorProto
 
-from edge_runtime.errors import BackendError
-from export.onnx_weights import DTYPES, one_line, onnx_weight, type_name
+from edge_runtime.errors import BackendError, one_line
+from export.onnx_weights import DTYPES, onnx_weight, type_name
 from export.torch_ops import OPS, Op
 
 OPSETS = range(18, 23)

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from calibration.datasets.base import DatasetError, Floats
+from edge_runtime.errors import one_line
 
 _MOST_ROWS = 1 << 40
 
@@ -146,7 +147,7 @@ def _damage(what: str) -> Iterator[None]:
     except TableError:
         raise
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = one_line(error, 200) or type(error).__name__
         raise TableError(f"{what}: {reason}") from error
 
 

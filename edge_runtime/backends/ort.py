@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.backends.base import Backend, Buffer, Graph, feed_sources
-from edge_runtime.errors import BackendError
+from edge_runtime.errors import BackendError, one_line
 
 _DTYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
@@ -45,7 +45,7 @@ class OrtGraph(Graph):
         try:
             self._session.run_with_iobinding(self._binding)
         except _refusals() as error:
-            raise BackendError(f"{self._path}: failed while it ran: {_one_line(error)}") from error
+            raise BackendError(f"{self._path}: failed while it ran: {one_line(error)}") from error
 
 
 class Engine(Backend):
@@ -78,7 +78,7 @@ class Engine(Backend):
                 str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=_HARMFUL
             )
         except _refusals() as error:
-            raise BackendError(f"{path}: ONNX Runtime {ort.__version__} refuses it: {_one_line(error)}") from error
+            raise BackendError(f"{path}: ONNX Runtime {ort.__version__} refuses it: {one_line(error)}") from error
 
 
 def _refusals() -> tuple[type[Exception], ...]:
@@ -90,10 +90,6 @@ def _refusals() -> tuple[type[Exception], ...]:
         *(state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NoSuchFile),
         *(state.NotImplemented, state.NoModel, state.RuntimeException, state.EPFail),
     )
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def _allocate(path: Path, arguments: Iterable[Any]) -> dict[str, Buffer]:

@@ -22,7 +22,7 @@ from edge_runtime.engines.api import Api, load_api, place_here
 from edge_runtime.engines.gpu import Gpu, Shared, gpu
 from edge_runtime.engines.key import BuildOptions, EngineKey
 from edge_runtime.engines.store import Store
-from edge_runtime.errors import BackendError
+from edge_runtime.errors import BackendError, one_line
 
 _DTYPES: dict[str, type[np.generic]] = {
     "FLOAT": np.float32,
@@ -74,7 +74,7 @@ class TrtGraph(Graph):
                     raise BackendError(f"{self._path}: failed while it ran: TensorRT did not take it")
                 self._stream.synchronize()
         except self._gpu.error as error:
-            raise BackendError(f"{self._path}: failed while it ran: {' '.join(str(error).split())[:300]}") from error
+            raise BackendError(f"{self._path}: failed while it ran: {one_line(error)}") from error
 
 
 class Engine(Backend):

@@ -197,17 +197,14 @@ def _verify_against(
     on_corrupt: str | None,
 ) -> int:
     """`verify`, but by the original's answers to new observations."""
-    import msgspec
-
-    from edge_runtime import accuracy_text, plugins
+    from edge_runtime import accuracy, accuracy_text, plugins
 
     quantizer = plugins.require("export.quantize_dataset")
     engine = _engine(backend, threads) if backend else None
     asked = mapped, observations or OBSERVATIONS, seed or 0, on_corrupt or "fail", warn
     with progress("bundles") as tell:
         found = quantizer.verify_against(bundle, reference, data, *asked, threads, engine, tell)
-    told = msgspec.json.decode(msgspec.json.encode(found))  # what is not finite is null
-    facts = {"path": str(bundle), "backend": backend, "against": str(reference), **told}
+    facts = {"path": str(bundle), "backend": backend, "against": str(reference), **accuracy.plain(found)}
     emit(facts, f"{bundle}:\n" + "\n".join(f"  {line}" for line in accuracy_text.whole(found)), json_file)
     return 0 if found.verdict == "pass" else 1
 

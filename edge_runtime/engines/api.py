@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from edge_runtime import errors
 from edge_runtime.engines.key import Place, l4t_release
 from edge_runtime.errors import BackendError
 
@@ -90,7 +91,7 @@ def place_here(api: Api) -> Place:
 def one_line(text: str) -> str:
     """A message of the library without its line breaks and places in its source, at most 300 characters."""
     kept = [_WHERE.sub("", line).strip() for line in text.splitlines() if not _EMPTY.search(line)] or text.splitlines()
-    return " ".join(" ".join(kept).split())[:300]
+    return errors.one_line(" ".join(kept))
 
 
 @functools.cache

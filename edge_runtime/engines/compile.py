@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from edge_runtime import accuracy_text
-from edge_runtime.accuracy import ActionErrors
+from edge_runtime.accuracy import ActionErrors, plain
 from edge_runtime.bundle import Bundle, open_bundle
 from edge_runtime.engines import gate, operators
 from edge_runtime.engines import layers as layer_report
@@ -228,7 +228,7 @@ def facts(found: Compiled) -> dict[str, Any]:
         "options": msgspec.to_builtins(found.options),
         "graphs": {name: _engine_facts(engine) for name, engine in found.engines.items()},
         "tensorrt_10_3_does_not_take": {name: list(lines) for name, lines in found.jetpack_6.items()},
-        "answers": None if found.answers is None else msgspec.json.decode(msgspec.json.encode(found.answers)),
+        "answers": None if found.answers is None else plain(found.answers),
         "proves": list(found.proven),
         "does_not_prove": list(found.unproven),
     }
