@@ -97,18 +97,11 @@ class Dataset(ABC):
         """Every episode in order.
 
         Damage is reported with its place. With the default the first raises; with a `damage` that returns, damaged
-        episodes are left out. Images are not looked at: `decode_all` does that.
+        episodes are left out. Images are not looked at until they are taken.
         """
 
     def __iter__(self) -> Iterator[Episode]:
         return self.episodes()
-
-
-def decode_all(episode: Episode) -> None:
-    """Decode every image once; raises the `DatasetError` of the first that fails."""
-    for frames in episode.frames.values():
-        for step in range(len(frames)):
-            frames[step]
 
 
 def finite(values: Floats, name: str, where: str) -> Floats:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from edge_runtime.commands.output import emit, interruptible, json_option
+from edge_runtime.commands.output import bars, emit, json_option
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 
 @click.command()
@@ -46,29 +49,24 @@ def compile(
 
     options = BuildOptions(workspace or 0, memory_limit or 0, optimisation_level)
     library = plugins.file_name(backend)
-    with interruptible(), _bars() as tell:
+    with _bars() as tell:
         found = compile.compile_bundle(bundle, library, arch, options, rebuild=rebuild, progress=tell)
     emit(compile.facts(found), compile.text(found), json_file)
 
 
 @contextmanager
 def _bars() -> Iterator[Callable[[str, float], None] | None]:
-    """A bar on standard error for each graph that is built, and for the gate, where a person sees it; else None."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    columns = (TextColumn("{task.description:<10}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        tasks: dict[str, Any] = {}
+    """A bar for each graph that is built, and for the gate, where a person sees it; else None."""
+    with bars() as shown:
+        if shown is None:
+            yield None
+            return
+        tasks: dict[str, TaskID] = {}
 
         def tell(graph: str, part: float) -> None:
             if graph not in tasks:
-                tasks[graph] = bar.add_task(graph, total=1.0)
-            bar.update(tasks[graph], completed=part)
+                tasks[graph] = shown.add_task(graph, total=1.0)
+            shown.update(tasks[graph], completed=part)
 
         yield tell
 

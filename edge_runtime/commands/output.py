@@ -7,9 +7,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -74,17 +77,30 @@ def warn(message: str) -> None:
 
 
 @contextmanager
-def progress(first: str) -> Iterator[Callable[[str, float], None]]:
-    """A progress bar on standard error while the block runs, where that is a terminal. Yields what moves it.
-
-    It is called with what is being done and which part of the whole is done, 0 to 1.
-    """
+def bars() -> Iterator[Progress | None]:
+    """Progress bars on standard error while the block runs; None, and nothing is written, where that is no terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description:<14}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
-    hidden = not console.is_terminal
-    with interruptible(), Progress(*columns, console=console, transient=True, disable=hidden) as bar:
-        task = bar.add_task(first, total=1.0)
-        yield lambda what, part: bar.update(task, description=what, completed=part)
+    columns = (TextColumn("{task.description:<14}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with interruptible():
+        if not console.is_terminal:
+            yield None
+            return
+        with Progress(*columns, console=console, transient=True) as shown:
+            yield shown
+
+
+@contextmanager
+def progress(first: str) -> Iterator[Callable[[str, float], None]]:
+    """One bar while the block runs. Yields what moves it.
+
+    It is called with what is being done and which part of the whole is done, 0 to 1.
+    """
+    with bars() as shown:
+        if shown is None:
+            yield lambda _what, _part: None
+            return
+        task = shown.add_task(first, total=1.0)
+        yield lambda what, part: shown.update(task, description=what, completed=part)

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from calibration.datasets.base import DatasetError, decode_all
+from calibration.datasets.base import DatasetError
 from calibration.datasets.lerobot import Reader
 from tests.calibration import lerobot_writer as writer
 from tests.calibration.lerobot_writer import BASE, CAMERAS, STEPS, WRIST
+from tests.calibration.whole import decode_all, whole_episodes
 
 VERSIONS = ("v2.1", "v3.0")
 DATA = {
@@ -34,15 +35,7 @@ LOSSY = 6
 
 def read(path: Path) -> tuple[list[int], list[str]]:
     """Indices of the episodes that are whole, images included, and what was said of the others."""
-    errors: list[DatasetError] = []
-    whole = []
-    for episode in Reader(path).episodes(errors.append):
-        try:
-            decode_all(episode)
-        except DatasetError as error:
-            errors.append(error)
-        else:
-            whole.append(episode.index)
+    whole, errors = whole_episodes(Reader(path))
     assert not any("\n" in str(error) for error in errors)
     return whole, [str(error) for error in errors]
 

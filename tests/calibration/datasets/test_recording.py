@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration.datasets.base import DatasetError, Episode, decode_all
+from calibration.datasets.base import DatasetError, Episode
 from calibration.datasets.recording import Reader
 from edge_runtime.recording_spec import DESCRIPTION, encode, episode_path, read_description, read_steps
+from tests.calibration.whole import decode_all
 from tests.edge_runtime.fakes import robot as bench_arm
 from tests.edge_runtime.recordings import HEIGHT, WIDTH, actions, frame, record, state
 

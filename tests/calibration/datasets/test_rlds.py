@@ -10,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from calibration.datasets.base import DatasetError, decode_all
+from calibration.datasets.base import DatasetError
 from calibration.datasets.rlds import Reader
 from tests.calibration import rlds_writer as writer
+from tests.calibration.whole import decode_all, whole_episodes
 
 
 @pytest.fixture
@@ -24,16 +25,7 @@ def shards(tmp_path: Path) -> list[Path]:
 
 def read(path: Path) -> tuple[list[int], list[DatasetError]]:
     """Indices of the episodes that are whole, and what was said of the others."""
-    errors: list[DatasetError] = []
-    whole = []
-    for episode in Reader(path).episodes(errors.append):
-        try:
-            decode_all(episode)
-        except DatasetError as error:
-            errors.append(error)
-        else:
-            whole.append(episode.index)
-    return whole, errors
+    return whole_episodes(Reader(path))
 
 
 def read_strictly(path: Path) -> None:
