@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.conftest import Time
-from drivers import feetech_packets
+from drivers.feetech import packets as feetech_packets
 from edge_runtime import config_check
 from edge_runtime.backends import ort
 from edge_runtime.bundle import open_bundle

@@ -17,6 +17,9 @@ import serial
 
 from drivers.errors import Disconnected, Timeout
 
+BITS_PER_BYTE = 10
+"""8N1: a start bit, eight of data, a stop bit."""
+
 _WHY = {
     errno.ENOENT: "there is no such port: is the cable plugged in, and is this its name (ls /dev/serial/by-id)?",
     errno.EACCES: "permission denied: add this user to the port's group (usually `sudo usermod -aG dialout $USER`)",
@@ -61,6 +64,16 @@ class SerialPort:
         if port is not None:
             with contextlib.suppress(OSError, termios.error):  # an unplugged adapter complains even here
                 port.close()
+
+    def set_baud(self, baud: int) -> bool:
+        """Change the line speed of the open port for now; `False` where this port or its adapter has no such speed."""
+        self._check_open()
+        try:
+            assert self._port is not None
+            self._port.baudrate = baud
+        except (OSError, ValueError, termios.error):
+            return False
+        return True
 
     def write(self, data: bytes | bytearray, deadline_ns: int) -> None:
         """Hand all of `data` to the port."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from drivers.errors import DriverError
 
 Frame = NDArray[np.uint8]
 
@@ -26,6 +28,10 @@ class CameraSettings:
     width: int
     height: int
     fps: float
+    format: str = ""
+    """Pixel format on the wire, "mjpg" or "yuyv"; whichever can do the mode where empty."""
+    exposure_ms: float = 0.0
+    """Exposure of every frame; 0 leaves it to the camera."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +45,20 @@ class Stamp:
 
 
 class Camera(ABC):
-    """A source of frames. Construct, `open`, then `read_into` over and over; `close` is safe at any time, and twice."""
+    """A source of frames. Construct, `open`, then `read_into` over and over; `close` is safe at any time, and twice.
+
+    Constructing one with a setting that its driver cannot carry out raises `DriverError`: none is ignored.
+    """
+
+    CAN_SET: ClassVar[frozenset[str]] = frozenset()
+    """Which of the optional settings this driver carries out: "format", "exposure_ms"."""
 
     def __init__(self, settings: CameraSettings) -> None:
         self.settings = settings
+        for name in ("format", "exposure_ms"):
+            if getattr(settings, name) and name not in self.CAN_SET:
+                kind = type(self).__module__.rpartition(".")[2]
+                raise DriverError(f'camera {settings.name}: kind "{kind}" cannot set {name}: take that line out')
 
     @abstractmethod
     def open(self) -> None:

@@ -55,7 +55,7 @@ class Device(Camera):
         if suffix not in ("", "loop"):
             raise self._refused(f'"?{suffix}" is unknown, only "?loop" can stand there')
         if path != "play" and self._tape is _NOTHING:
-            pictures: Pictures = _Folder(Path(path)) if Path(path).is_dir() else self._stack(path)
+            pictures = self._pictures(path)
             if len(pictures) == 0:
                 raise self._refused("no pictures there")
             self._checked(pictures, 0)
@@ -105,6 +105,10 @@ class Device(Camera):
         if have != want:
             raise self._refused(f"pictures are {have[1]}x{have[0]}, but width and height ask for {want[1]}x{want[0]}")
         return picture
+
+    def _pictures(self, path: str) -> Pictures:
+        """What is stored at `path`. Raises `DriverError`."""
+        return _Folder(Path(path)) if Path(path).is_dir() else self._stack(path)
 
     def _stack(self, path: str) -> Frame:
         try:

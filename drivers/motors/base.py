@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,10 @@ class MotorSettings:
     range_rad: tuple[float, float]
     safe: SafeAction
     """What `safe_action` does with it: keep torque at the present position, or let go."""
+    stiffness: float = 0.0
+    """Torque per position error, N·m/rad; 0 where not given. For buses with `GAINS` only."""
+    damping: float = 0.0
+    """Torque per velocity error, N·m·s/rad; 0 where not given. For buses with `GAINS` only."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,18 @@ class BusSettings:
     port: str
     baud: int
     motors: tuple[MotorSettings, ...]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What tells this motor from another one: read from the motor itself, the same after its supply was off."""
+
+    model: str
+    """As robot.toml names it; `unknown (<number>)` where the driver knows no such model."""
+    firmware: str
+    """As the vendor writes versions; empty where the motor does not say."""
+    homing: int
+    """Homing offset that is kept in the motor, encoder counts: what `center` has left there."""
 
 
 class MotorState:
@@ -60,17 +76,44 @@ class MotorState:
 class MotorBus(ABC):
     """A line of motors. Construct, `connect`, then any call; `disconnect` is safe at any time, and twice."""
 
+    GAINS: ClassVar[bool] = False
+    """Each setpoint carries `stiffness` and `damping`, which must then be given; other protocols have no such thing."""
+
     def __init__(self, settings: BusSettings) -> None:
         self.settings = settings
         self.state = MotorState(len(settings.motors))
+        self.notes: list[str] = []
+        """What `connect` found that works and could be better, and what to do: one line each, for people."""
+
+    @property
+    def read_wire_s(self) -> float:
+        """Longest that the bytes of one `read_state` take on the line itself, s; 0 where the driver does not know."""
+        return 0.0
 
     @abstractmethod
     def connect(self, deadline_ns: int) -> None:
-        """Open the port, find every motor and check its model, read the present state. Torque stays as found."""
+        """Open the port, find every motor, check its model, mode and limits, read the present state.
+
+        Torque stays as found. May be called again at any time, and then checks everything again.
+        """
+
+    @abstractmethod
+    def identify(self, index: int, deadline_ns: int) -> Identity:
+        """Ask one motor who it is."""
+
+    @abstractmethod
+    def center(self, index: int, deadline_ns: int) -> None:
+        """Make one motor's present position the middle of its encoder, for good: its homing offset changes.
+
+        For calibration, with torque off; raises `ProtocolError` where that motor's torque is on.
+        """
 
     @abstractmethod
     def enable_torque(self, deadline_ns: int) -> None:
-        """Set every goal to the present position, then switch torque on: nothing moves."""
+        """Set every goal to the present position, then switch torque on: nothing moves.
+
+        Raises `ProtocolError`, before any torque, for a motor that stands where it may not or does not take its goal.
+        """
 
     @abstractmethod
     def disable_torque(self, deadline_ns: int) -> None:

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.errors import Disconnected, DriverError, Timeout
-from drivers.motors.base import BusSettings, Floats, MotorBus
+from drivers.errors import Disconnected, DriverError, ProtocolError, Timeout
+from drivers.motors.base import BusSettings, Floats, Identity, MotorBus
 
 _FIRST_ROOM = 4096
 
@@ -67,6 +67,17 @@ class Bus(MotorBus):
         self.state.temperature_c[:] = 25.0
         self.state.voltage_v[:] = 12.0
         self.read_state(deadline_ns)
+
+    def identify(self, index: int, deadline_ns: int) -> Identity:
+        self._in_time(deadline_ns)
+        return Identity(self.settings.motors[index].model, "", 0)
+
+    def center(self, index: int, deadline_ns: int) -> None:
+        """There is no encoder whose middle could be moved."""
+        self._in_time(deadline_ns)
+        if self.torque_on[index]:
+            name = self.settings.motors[index].name
+            raise ProtocolError(f"bus {self.settings.name}: {name} has its torque on: switch it off to center it")
 
     def enable_torque(self, deadline_ns: int) -> None:
         self._stay(np.ones_like(self.torque_on), deadline_ns)

@@ -1,7 +1,8 @@
 """The simulated USB adapter: a pseudo-terminal on the host's side, a line of servos on the other.
 
 Bytes take their time on the wire, and the adapter hands over what it has received once per USB frame, counted from the
-end of the request: a request of a few bytes is answered one frame later, as on a CDC-ACM adapter.
+end of the request: a request of a few bytes is answered one frame later, as on a CDC-ACM adapter. A host that has set
+another line speed than the servos' is not understood.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import termios
 import threading
 import time
 import tty
@@ -16,9 +18,12 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from drivers.feetech_packets import BITS_PER_BYTE
-from drivers.sim.feetech_device import Reply
+from drivers.sim.device import BITS_PER_BYTE, Reply
 
+_SPEEDS = {int(name[1:]): value for name, value in vars(termios).items() if name[0] == "B" and name[1:].isdigit()}
+"""Kernel codes of line speeds in bit/s."""
+_OUTPUT_SPEED = 5
+"""Its place in what termios.tcgetattr returns."""
 _PAUSE_NS = 20_000_000
 """A packet that pauses longer than this was cut off."""
 
@@ -42,6 +47,8 @@ class Adapter:
         # The host's end stays open here too: closing it on the host then is no hang-up, and it stays raw.
         self._master, self._host_end = os.openpty()
         tty.setraw(self._host_end)
+        self._speed = _SPEEDS.get(baud, 0)
+        self._set_speed()
         os.set_blocking(self._master, False)
         self._wake, self._waker = os.pipe()
         path.symlink_to(os.ttyname(self._host_end))
@@ -71,12 +78,25 @@ class Adapter:
                 heard_ns = now_ns
                 data = os.read(self._master, 4096)
                 line_free_ns = round(max(now_ns, line_free_ns) + len(data) * self._byte_ns)
-                outgoing.extend((line_free_ns + self._framed(r.end_ns), r.packet) for r in self._feed(data))
+                if self._is_understood():
+                    outgoing.extend((line_free_ns + self._framed(r.end_ns), r.packet) for r in self._feed(data))
             due = bytearray()
             while outgoing and outgoing[0][0] <= time.monotonic_ns():
                 due += outgoing.popleft()[1]
             if due:
                 self._hand_over(due)
+
+    def _set_speed(self) -> None:
+        """A host that never sets a speed has the servos'."""
+        if self._speed:
+            settings = termios.tcgetattr(self._host_end)
+            settings[_OUTPUT_SPEED - 1 : _OUTPUT_SPEED + 1] = [self._speed, self._speed]
+            termios.tcsetattr(self._host_end, termios.TCSANOW, settings)
+
+    def _is_understood(self) -> bool:
+        """Whether the host speaks at the servos' speed, as far as the kernel has a code for both."""
+        host = termios.tcgetattr(self._host_end)[_OUTPUT_SPEED]
+        return host == self._speed or not self._speed or host not in _SPEEDS.values()
 
     def _framed(self, end_ns: int) -> int:
         """When the host gets what left the wire `end_ns` after the request: at the end of that USB frame."""

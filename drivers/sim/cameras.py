@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ def film(directory: Path) -> None:
         for camera in cameras.values():
             plugs.callback(camera.unplug)
         print("ready", flush=True)
+        waiting = {name: deque[dict[str, Any]]() for name in CAMERAS}
         start_ns = time.monotonic_ns()
         while True:
             slot = (time.monotonic_ns() - start_ns) // _PERIOD_NS + 1
@@ -48,21 +50,29 @@ def film(directory: Path) -> None:
             answer = answers.readline()
             if not answer:
                 return
-            _expose(cameras, slot, json.loads(answer))
+            _expose(cameras, waiting, slot, json.loads(answer))
 
 
-def _expose(cameras: dict[str, CameraServer], slot: int, seen: dict[str, Any]) -> None:
-    """Make every camera's frame of this slot, and break and mend cameras as told."""
-    scene = unpack(seen["scene"])
+def _expose(
+    cameras: dict[str, CameraServer], waiting: dict[str, deque[dict[str, Any]]], slot: int, seen: dict[str, Any]
+) -> None:
+    """Make every camera's frame of this slot, and break and mend cameras as told.
+
+    A delayed camera's scenes wait in `waiting`; the newest that is due is delivered, stamped as late as it is.
+    """
     for name, camera in cameras.items():
         if name in seen["unplugged"]:
             camera.unplug()
         else:
             camera.plug()
-        if camera.watched and name not in seen["frozen"]:
+        waiting[name].append(seen)
+        delay_ns, due = seen["delay_ns"][name], None
+        while waiting[name] and waiting[name][0]["capture_ns"] + delay_ns <= seen["capture_ns"]:
+            due = waiting[name].popleft()
+        if due is not None and camera.watched and name not in seen["frozen"]:
             pixels = np.empty((HEIGHT, WIDTH, 3), np.uint8)  # a new one each time: the last may still be on its way
-            render(scene, name, pixels)
-            camera.publish(slot, seen["capture_ns"], pixels)
+            render(unpack(due["scene"]), name, pixels)
+            camera.publish(slot, due["capture_ns"] + delay_ns, pixels)
 
 
 def main() -> None:

@@ -8,15 +8,9 @@ What wears or breaks is here too: protections that switch torque off, supply and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from drivers import feetech_packets as packets
-from drivers import feetech_sts as sts
-from drivers.feetech_sts import Register
+from drivers.feetech import packets, sts
+from drivers.sim.device import Device, Joints, Reply, Servo
 
 ZERO_STEP = sts.STEPS_PER_TURN // 2
 STALL_CURRENT_A = 2.7
@@ -41,48 +35,13 @@ _FACTORY = {
 """EPROM as delivered (memory table, column "default")."""
 
 
-class Joints(Protocol):
-    """What the servos need of a world: arrays with one element a joint."""
-
-    @property
-    def goal_rad(self) -> NDArray[np.float64]: ...
-    @property
-    def torque_on(self) -> NDArray[np.bool_]: ...
-    @property
-    def position_rad(self) -> NDArray[np.float64]: ...
-    @property
-    def velocity_rad_s(self) -> NDArray[np.float64]: ...
-    @property
-    def current_a(self) -> NDArray[np.float64]: ...
-    @property
-    def temperature_c(self) -> NDArray[np.float64]: ...
-
-
-@dataclass(frozen=True)
-class Reply:
-    """One answer, and when its last byte leaves the wire: nanoseconds after the request's last byte."""
-
-    packet: bytes
-    end_ns: int
-
-
-@dataclass
-class Faults:
-    """What is broken. `corrupt` holds ids; the rest of what can break is power, see `FeetechDevice.power`."""
-
-    silence: bool = False
-    corrupt: set[int] = field(default_factory=set)
-
-
-class Servo:
+class FeetechServo(Servo):
     """One servo's memory table, and what it remembers without power."""
 
+    RETURN_DELAY = sts.RETURN_DELAY
+
     def __init__(self, id: int, index: int) -> None:
-        self.index = index
-        self.powered = True
-        self.table = bytearray(_TABLE)
-        self.pending: tuple[int, bytes] | None = None
-        self.overloaded_s = 0.0
+        super().__init__(index, _TABLE, SUPPLY_V)
         self.tripped = 0
         for register, value in {**_FACTORY, sts.ID: id}.items():
             self.put(register, value)
@@ -92,14 +51,6 @@ class Servo:
     @property
     def id(self) -> int:
         return self.table[sts.ID.address]
-
-    def get(self, register: Register) -> int:
-        start = register.address
-        return register.decode(int.from_bytes(self.table[start : start + register.size], "little"))
-
-    def put(self, register: Register, count: int) -> None:
-        start = register.address
-        self.table[start : start + register.size] = register.encode(count).to_bytes(register.size, "little")
 
     def restart(self) -> None:
         """Power comes (back): EPROM as it was saved, SRAM at its defaults."""
@@ -114,49 +65,31 @@ class Servo:
         if first >= end:
             return
         self.table[first:end] = data[first - address : end - address]
-        if self.get(sts.LOCK) == 0:
-            self.eprom = bytes(self.table[: sts.EPROM_END])
+        self._save()
         if first <= sts.TORQUE_ENABLE.address < end:  # switching torque ends a protection
             self.overloaded_s, self.tripped = 0.0, 0
 
+    def center(self, position: int) -> None:
+        """Take `position`, an encoder step without offset, for the middle, as CENTER in TORQUE_ENABLE asks."""
+        half = sts.STEPS_PER_TURN // 2
+        self.put(sts.HOMING_OFFSET, max(position % sts.STEPS_PER_TURN - half, 1 - half))
+        self.put(sts.TORQUE_ENABLE, 0)
+        self._save()
 
-class FeetechDevice:
+    def _save(self) -> None:
+        if self.get(sts.LOCK) == 0:
+            self.eprom = bytes(self.table[: sts.EPROM_END])
+
+
+class FeetechDevice(Device[FeetechServo]):
     """All servos of one line. `feed` it what the host sends; call `protect` as time passes."""
 
     def __init__(self, world: Joints, ids: Sequence[int] = (), baud: int = 1_000_000) -> None:
-        """One servo a joint; ids count from 1 unless given."""
-        self.world = world
-        self.servos = [Servo(id, i) for i, id in enumerate(ids or range(1, len(world.position_rad) + 1))]
-        self.faults = Faults()
-        self.supply_v = SUPPLY_V
-        self._byte_ns = packets.BITS_PER_BYTE * 1_000_000_000 / baud
-        self._received = bytearray()
-
-    def feed(self, data: bytes) -> list[Reply]:
-        """Take bytes from the line, do what the packets in them say, and return the answers in the order they leave."""
-        self._received += data
-        replies: list[Reply] = []
-        found, end = packets.find(self._received, 0, len(self._received))
-        while found >= 0:
-            replies += self._answer(bytes(self._received[found:end]))
-            found, end = packets.find(self._received, end, len(self._received))
-        del self._received[:end]
-        return replies
-
-    def idle(self) -> None:
-        """The line has been quiet for longer than a packet may pause: one that was cut off is forgotten."""
-        self._received.clear()
-
-    def power(self, on: bool, index: int | None = None) -> None:
-        """Give or take the supply of one servo, or of all. SRAM, and with it torque, does not survive."""
-        for servo in self.servos if index is None else [self.servos[index]]:
-            if on and not servo.powered:
-                servo.restart()
-            servo.powered = on
-        self.obey()
+        """One servo a joint; ids count from 1 unless given. Servos with the same id answer at once."""
+        servos = [FeetechServo(id, i) for i, id in enumerate(ids or range(1, len(world.position_rad) + 1))]
+        super().__init__(world, servos, baud, packets.find)
 
     def protect(self, elapsed_s: float) -> None:
-        """Let time pass for the protections: a servo that stays overloaded, or is too hot, lets go."""
         for servo in self.servos:
             load = abs(float(self.world.current_a[servo.index])) / STALL_CURRENT_A
             limit = servo.get(sts.OVERLOAD_TORQUE) * sts.OVERLOAD_TORQUE.scale
@@ -166,10 +99,9 @@ class FeetechDevice:
         self.obey()
 
     def obey(self) -> None:
-        """Carry goals and torque from the tables into the world."""
         for servo in self.servos:
             goal = min(max(servo.get(sts.GOAL_POSITION), servo.get(sts.MIN_POSITION)), servo.get(sts.MAX_POSITION))
-            self.world.goal_rad[servo.index] = (goal - ZERO_STEP) * sts.RAD_PER_STEP
+            self.world.goal_rad[servo.index] = self._shaft_rad(goal + servo.get(sts.HOMING_OFFSET))
             self.world.torque_on[servo.index] = (
                 servo.powered
                 and servo.get(sts.TORQUE_ENABLE) == 1
@@ -178,60 +110,71 @@ class FeetechDevice:
                 and not servo.tripped
             )
 
-    def _answer(self, packet: bytes) -> list[Reply]:
-        id, code, body = packet[2], packet[4], packet[5:-1]
-        everyone = [s for s in self.servos if s.powered]
-        asked = [s for s in everyone if id in (s.id, packets.BROADCAST)]
+    def _answer(self, packet: bytearray) -> list[Reply]:
+        id, code, body = packet[2], packet[4], bytes(packet[5:-1])
         if code == packets.PING:
-            return self._replies([(s, b"") for s in asked])
+            return self._status_packets([[(s, b"") for s in asked] for asked in self._each(id)])
         if code == packets.SYNC_READ and len(body) > 2:
-            return self._replies([(s, self._read(s, *body[:2])) for i in body[2:] for s in everyone if s.id == i])
+            return self._status_packets([[(s, self._read(s, *body[:2])) for s in self._with_id(i)] for i in body[2:]])
         if code == packets.READ and len(body) == 2 and id != packets.BROADCAST:
-            return self._replies([(s, self._read(s, *body)) for s in asked])
+            return self._status_packets([[(s, self._read(s, *body)) for s in self._with_id(id)]])
         if code == packets.SYNC_WRITE and len(body) > 2:
             for row in range(2, len(body), body[1] + 1):
-                for servo in everyone:
-                    if servo.id == body[row]:
-                        servo.write(body[0], body[row + 1 : row + 1 + body[1]])
-        elif code == packets.WRITE and body:
-            for servo in asked:
-                servo.write(body[0], body[1:])
-        elif code == packets.REG_WRITE and body:
-            for servo in asked:
-                servo.pending = (body[0], body[1:])
-        elif code == packets.ACTION:
-            for servo in asked:
-                if servo.pending:
-                    servo.write(*servo.pending)
-                    servo.pending = None
+                for servo in self._with_id(body[row]):
+                    self._write(servo, body[0], body[row + 1 : row + 1 + body[1]])
+        elif code in (packets.WRITE, packets.REG_WRITE, packets.ACTION) and (body or code == packets.ACTION):
+            for asked in self._each(id):
+                for servo in asked:
+                    self._take(servo, code, body)
         else:
             return []
         self.obey()
-        verbose = [s for s in asked if s.id == id and s.get(sts.RESPONSE_LEVEL)]
-        return self._replies([(s, b"") for s in verbose])
+        verbose = [s for s in self._with_id(id) if s.get(sts.RESPONSE_LEVEL)]
+        return self._status_packets([[(s, b"") for s in verbose]])
 
-    def _read(self, servo: Servo, address: int, size: int) -> bytes:
+    def _each(self, id: int) -> list[list[FeetechServo]]:
+        """Those that are asked, by id."""
+        ids = dict.fromkeys(s.id for s in self.servos) if id == packets.BROADCAST else [id]
+        return [self._with_id(one) for one in ids]
+
+    def _take(self, servo: FeetechServo, code: int, body: bytes) -> None:
+        """Do a WRITE, keep a REG_WRITE for later, do what one has left."""
+        if code == packets.REG_WRITE:
+            servo.pending = (body[0], body[1:])
+        elif code == packets.WRITE:
+            self._write(servo, body[0], body[1:])
+        elif servo.pending:
+            self._write(servo, *servo.pending)
+            servo.pending = None
+
+    def _write(self, servo: FeetechServo, address: int, data: bytes) -> None:
+        if (address, data) == (sts.TORQUE_ENABLE.address, bytes((sts.CENTER,))):
+            servo.center(self._step(servo))
+        else:
+            servo.write(address, data)
+
+    def _read(self, servo: FeetechServo, address: int, size: int) -> bytes:
         self._measure(servo)
         return bytes(servo.table[address : address + size]).ljust(size, b"\0")[: packets.MAX_PACKET - packets.OVERHEAD]
 
-    def _measure(self, servo: Servo) -> None:
+    def _measure(self, servo: FeetechServo) -> None:
         """Bring the read-only part of the table up to date."""
         world, index = self.world, servo.index
         speed = round(float(world.velocity_rad_s[index]) / sts.RAD_PER_STEP)
         current = float(world.current_a[index])
-        position = round(float(world.position_rad[index]) / sts.RAD_PER_STEP) + ZERO_STEP
+        position = self._step(servo) - servo.get(sts.HOMING_OFFSET)
         servo.put(sts.PRESENT_POSITION, position % sts.STEPS_PER_TURN)
         servo.put(sts.PRESENT_SPEED, max(-32767, min(32767, speed)))
         servo.put(sts.PRESENT_LOAD, max(-1000, min(1000, round(1000 * current / STALL_CURRENT_A))))
         servo.put(sts.PRESENT_CURRENT, round(current / sts.PRESENT_CURRENT.scale))
-        servo.put(sts.PRESENT_VOLTAGE, round(self.supply_v / sts.PRESENT_VOLTAGE.scale))
+        servo.put(sts.PRESENT_VOLTAGE, round(servo.supply_v / sts.PRESENT_VOLTAGE.scale))
         servo.put(sts.PRESENT_TEMPERATURE, round(float(world.temperature_c[index])))
         servo.put(sts.STATUS, self._status(servo))
         servo.put(sts.MOVING, int(speed != 0))
 
-    def _status(self, servo: Servo) -> int:
+    def _status(self, servo: FeetechServo) -> int:
         """The faults that hold now."""
-        volts = round(self.supply_v / sts.PRESENT_VOLTAGE.scale)
+        volts = round(servo.supply_v / sts.PRESENT_VOLTAGE.scale)
         amperes = abs(float(self.world.current_a[servo.index]))
         bits = servo.tripped & sts.OVERLOAD
         if not servo.get(sts.MIN_VOLTAGE) <= volts <= servo.get(sts.MAX_VOLTAGE):
@@ -244,14 +187,13 @@ class FeetechDevice:
             bits |= sts.OVERLOAD
         return bits
 
-    def _replies(self, answers: list[tuple[Servo, bytes]]) -> list[Reply]:
-        """Packets and times of answers that follow one another on the wire."""
-        replies: list[Reply] = []
-        end_ns = 0.0
-        for servo, data in answers:
-            packet = packets.packet(servo.id, self._status(servo), data)
-            if servo.id in self.faults.corrupt:
-                packet = packet[:-1] + bytes((packet[-1] ^ 0xFF,))
-            end_ns += servo.get(sts.RETURN_DELAY) * sts.RETURN_DELAY.scale * 1e9 + len(packet) * self._byte_ns
-            replies.append(Reply(packet, round(end_ns)))
-        return [] if self.faults.silence else replies
+    def _step(self, servo: FeetechServo) -> int:
+        """Where the encoder stands, without homing offset."""
+        return round(float(self.world.position_rad[servo.index]) / sts.RAD_PER_STEP) + ZERO_STEP
+
+    def _shaft_rad(self, step: int) -> float:
+        return (step - ZERO_STEP) * sts.RAD_PER_STEP
+
+    def _status_packets(self, turns: list[list[tuple[FeetechServo, bytes]]]) -> list[Reply]:
+        answers = [[(s, packets.packet(s.id, self._status(s), data)) for s, data in turn] for turn in turns]
+        return self._in_turn(answers)

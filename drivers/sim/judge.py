@@ -4,6 +4,10 @@
     {"cmd": "reset", "seed": 5}                         a new layout, the arm back at its start pose
     {"cmd": "lay", "seed": 5}                           a new layout, the arm as it is
     {"cmd": "fault", "kind": K, "target": T, "on": B}   break something (B true) or mend it
+    {"cmd": "hand", "joints": {J: RAD}}                 a hand takes limp joints there and holds them; {}: lets go
+    {"cmd": "board", "pose": P}                         a ChArUco board is held at P [4, 4], robot frame; null: gone
+    {"cmd": "horn", "joint": J, "steps": N, "direction": D}    assemble a servo anew (`drivers.sim.horns`)
+    {"cmd": "delay", "camera": C, "ms": T}              the camera stamps and delivers its frames so much later
     {"cmd": "scene"}                                    for the cameras' process: what there is to see, and when
 
 | kind | target | what happens |
@@ -24,12 +28,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import socketserver
 import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from drivers.sim.arm import HIGH_RAD, LOW_RAD
+from drivers.sim.board import Board
 from drivers.sim.cameras import CAMERAS
+from drivers.sim.horns import Horns
 from drivers.sim.realtime import RealTime
 from drivers.sim.scene_json import pack
 from drivers.sim.world import World
@@ -41,9 +51,11 @@ FAULTS = ("silence", "corrupt", "drop_servo", "supply", *CAMERA_FAULTS)
 class Judge:
     """Answers commands about one simulated robot."""
 
-    def __init__(self, world: World, live: RealTime) -> None:
+    def __init__(self, world: World, live: RealTime, horns: Horns) -> None:
         self._world = world
         self._live = live
+        self._horns = horns
+        self._delay_ms = dict.fromkeys(CAMERAS, 0.0)
         self._broken: frozenset[tuple[str, str]] = frozenset()
 
     def answer(self, line: str) -> dict[str, Any]:
@@ -66,9 +78,41 @@ class Judge:
             if name == "fault":
                 self._fault(str(command["kind"]), str(command.get("target") or ""), bool(command["on"]))
                 return self._state()
-            return {"error": f"unknown cmd {name!r}: use state, reset, lay or fault"}
+            if name in ("hand", "board", "horn", "delay"):
+                with self._live.lock:
+                    self._live.advance()
+                    getattr(self, f"_{name}")(command)
+                return self._state()
+            return {"error": f"unknown cmd {name!r}: use state, reset, lay, fault, hand, board, horn or delay"}
         except (KeyError, TypeError, ValueError) as error:
             return {"error": f"{type(error).__name__}: {error}"}
+
+    def _hand(self, command: dict[str, Any]) -> None:
+        held = {self._joint(name): float(angle) for name, angle in dict(command["joints"]).items()}
+        angles = [held.get(index, math.nan) for index in range(len(self._world.JOINTS))]
+        self._world.hand_rad[:] = np.clip(angles, LOW_RAD, HIGH_RAD)
+
+    def _board(self, command: dict[str, Any]) -> None:
+        pose = command["pose"]
+        rows = None if pose is None else np.array(pose, float).reshape(4, 4).tolist()
+        self._world.board = None if rows is None else Board(tuple(map(tuple, rows)))
+
+    def _horn(self, command: dict[str, Any]) -> None:
+        direction = int(command["direction"])
+        if direction not in (-1, 1):
+            raise ValueError(f"direction {direction} is neither 1 nor -1")
+        self._horns.set(self._joint(command["joint"]), int(command["steps"]), direction)
+
+    def _delay(self, command: dict[str, Any]) -> None:
+        camera, delay_ms = command["camera"], float(command["ms"])
+        if camera not in self._delay_ms or not 0.0 <= delay_ms <= 1000.0:
+            raise ValueError(f"delay of {camera!r} by {delay_ms:g} ms: use {', '.join(CAMERAS)} and 0 to 1000")
+        self._delay_ms[camera] = delay_ms
+
+    def _joint(self, name: str) -> int:
+        if name not in self._world.JOINTS:
+            raise ValueError(f"unknown joint {name!r}: use one of {', '.join(self._world.JOINTS)}")
+        return self._world.JOINTS.index(name)
 
     def _scene(self) -> dict[str, Any]:
         with self._live.lock:
@@ -76,7 +120,9 @@ class Judge:
             scene, capture_ns = self._world.snapshot().scene, self._live.now_ns()
         broken = {kind: [target for k, target in self._broken if k == kind] for kind in CAMERA_FAULTS}
         frozen, unplugged = broken["freeze_camera"], broken["unplug_camera"]
-        return {"capture_ns": capture_ns, "scene": pack(scene), "frozen": frozen, "unplugged": unplugged}
+        delays = {name: round(delay * 1e6) for name, delay in self._delay_ms.items()}
+        seen = {"capture_ns": capture_ns, "scene": pack(scene), "delay_ns": delays}
+        return {**seen, "frozen": frozen, "unplugged": unplugged}
 
     def _state(self) -> dict[str, Any]:
         world, live = self._world, self._live

@@ -9,9 +9,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
-from drivers.sim.feetech_device import FeetechDevice, Joints, Reply
+from drivers.sim.device import Device, Joints, Reply
 
 STEP_NS = 1_000_000
 _LONGEST_CATCH_UP = 100
@@ -30,7 +30,7 @@ class Stepped(Joints, Protocol):
 class RealTime:
     """World and servos under one lock, stepped to the present by every call."""
 
-    def __init__(self, world: Stepped, device: FeetechDevice, now_ns: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(self, world: Stepped, device: Device[Any], now_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self.world = world
         self.device = device
         self.lock = threading.Lock()

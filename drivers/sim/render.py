@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.sim import arm
+from drivers.sim import board as boards
 from drivers.sim.arm import Floats, Pose
+from drivers.sim.board import Board
 from drivers.sim.contact import FINGER_THICKNESS_M, PAD_HALF_HEIGHT_M, PAD_HALF_WIDTH_M
 from drivers.sim.cups import CUP_HEIGHT_M, CUP_RADIUS_M, Cup
 
@@ -48,6 +50,8 @@ class Scene:
     time_ms: int
     q: Floats
     cups: tuple[Cup, ...]
+    board: Board | None = None
+    """Held before everything else."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,18 @@ class View:
     eye: Floats
     axes: Floats
     focal: float
+
+    @property
+    def matrix(self) -> Floats:
+        """[3, 3], OpenCV's: pixel (0, 0) is the centre of the first pixel."""
+        return np.array([[self.focal, 0.0, WIDTH / 2], [0.0, self.focal, HEIGHT / 2], [0.0, 0.0, 1.0]])
+
+    @property
+    def from_robot(self) -> Floats:
+        """[4, 4]: points of the robot's frame to the camera's."""
+        found = np.eye(4)
+        found[:3, :3], found[:3, 3] = self.axes, -self.axes @ self.eye
+        return found
 
     def project(self, points: Floats) -> tuple[Floats, Floats]:
         """Pixels [n, 2] and depth [n] of `points` [n, 3]; points behind the camera are drawn at 2 cm before it."""
@@ -308,6 +324,8 @@ def render(scene: Scene, camera: str, out: Image) -> None:
             canvas.bar(foot, np.array([0.0, 0.0, 0.05]), pose.tangent, 0.11, 0.11, _DARK)
             canvas.bar(np.array([0.0, 0.0, 0.05]), pose.shoulder + np.array([0.0, 0.0, 0.02]) - 0.02 * radial,
                        pose.tangent, 0.055, 0.055, _SERVO)  # fmt: skip
+    if scene.board is not None:
+        boards.draw(scene.board, view.matrix, view.from_robot, out)
     start = (scene.time_ms // 33 * 17 + scene.seed) % 64
     cv2.add(out, _noise()[start : start + HEIGHT], dst=out)
     cv2.subtract(out, _NOISE_MEAN, dst=out)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from drivers.sim.board import Board
 from drivers.sim.cups import Cup
 from drivers.sim.render import Scene
 
@@ -13,7 +14,8 @@ from drivers.sim.render import Scene
 def pack(scene: Scene) -> dict[str, Any]:
     """Everything a camera can see, as numbers and strings. Floats survive the journey exactly."""
     cups = [vars(cup) | {"position": cup.position.tolist(), "velocity": cup.velocity.tolist()} for cup in scene.cups]
-    return {"seed": scene.seed, "time_ms": scene.time_ms, "q": scene.q.tolist(), "cups": cups}
+    board = None if scene.board is None else vars(scene.board)
+    return {"seed": scene.seed, "time_ms": scene.time_ms, "q": scene.q.tolist(), "cups": cups, "board": board}
 
 
 def unpack(packed: dict[str, Any]) -> Scene:
@@ -22,4 +24,5 @@ def unpack(packed: dict[str, Any]) -> Scene:
         Cup(**cup | {"position": np.array(cup["position"]), "velocity": np.array(cup["velocity"])})
         for cup in packed["cups"]
     )
-    return Scene(packed["seed"], packed["time_ms"], np.array(packed["q"]), cups)
+    board = None if packed["board"] is None else Board(**packed["board"])
+    return Scene(packed["seed"], packed["time_ms"], np.array(packed["q"]), cups, board)

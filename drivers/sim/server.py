@@ -14,6 +14,7 @@ from drivers.errors import Disconnected
 from drivers.sim.adapter import Adapter
 from drivers.sim.cameras import CAMERAS, socket_of
 from drivers.sim.feetech_device import FeetechDevice
+from drivers.sim.horns import Horns
 from drivers.sim.judge import Judge, answer_all, listen
 from drivers.sim.realtime import RealTime
 from drivers.sim.world import World
@@ -28,14 +29,16 @@ class Simulator:
 
     def __init__(self, directory: Path, seed: int = 0, baud: int = 1_000_000, usb_latency_ns: int = 1_000_000) -> None:
         """`Disconnected` if another simulator already lives there."""
+        self.greeting = f"ready {directory}"
         self._paths = [directory / "sim.sock", directory / "arm", *(socket_of(directory, name) for name in CAMERAS)]
         directory.mkdir(parents=True, exist_ok=True)
         _clear(self._paths)
         world = World(seed)
-        live = RealTime(world, FeetechDevice(world, baud=baud))
+        horns = Horns(world)
+        live = RealTime(horns, FeetechDevice(horns, baud=baud))
         self._live = live
         self._stop = threading.Event()
-        self._judge = listen(self._paths[0], Judge(world, live))
+        self._judge = listen(self._paths[0], Judge(world, live, horns))
         try:
             self._cameras = _start_cameras(directory)
         except (Disconnected, OSError):

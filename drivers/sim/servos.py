@@ -67,6 +67,15 @@ class Servos:
         self.current_a[:] = 0.0
         self.temperature_c[:] = AMBIENT_C
 
+    def held(self, hand_rad: Floats) -> None:
+        """A hand keeps the joints that have no torque at `hand_rad` [6]; NaN leaves one alone."""
+        if np.isnan(hand_rad).all():
+            return
+        taken = ~np.isnan(hand_rad) & ~self.torque_on
+        for array in (self.shaft_rad, self.link_rad):
+            array[taken] = hand_rad[taken]
+        self.velocity_rad_s[taken] = 0.0
+
     def step(self, dt_s: float, payload_kg: float) -> None:
         """Advance by one substep `dt_s` (at most 2 ms)."""
         torque, limit, work, velocity = self._torque, self._limit, self._work, self.velocity_rad_s

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from drivers.sim import arm, contact
 from drivers.sim.arm import Floats
+from drivers.sim.board import Board
 from drivers.sim.cups import AZIMUTH_RAD, CUP_HEIGHT_M, CUP_KG, CUP_RADIUS_M, RADIUS_M, SPACING_M, Cup, layout
 from drivers.sim.render import Scene, render
 from drivers.sim.servos import Servos
@@ -46,6 +47,10 @@ class World:
     def __init__(self, seed: int) -> None:
         self.servos = Servos()
         self.cups: list[Cup] = []
+        self.board: Board | None = None
+        """A calibration board that somebody holds in the cameras' sight."""
+        self.hand_rad: Floats = np.full(len(self.JOINTS), np.nan)
+        """Where a person's hand holds the joints of the limp arm; NaN where it does not."""
         self.reset(seed)
 
     def reset(self, seed: int) -> None:
@@ -110,7 +115,7 @@ class World:
     def snapshot(self) -> Snapshot:
         """What the cameras see now."""
         cups = tuple(replace(c, position=c.position.copy()) for c in self.cups)
-        return Snapshot(Scene(self.seed, self.time_ms, self.servos.link_rad.copy(), cups))
+        return Snapshot(Scene(self.seed, self.time_ms, self.servos.link_rad.copy(), cups, self.board))
 
     def render(self, camera: str, out: NDArray[np.uint8]) -> None:
         """Draw `camera` ("base" or "wrist") into `out` uint8[480, 640, 3], RGB."""
@@ -121,6 +126,7 @@ class World:
         steps = round(dt_s / SUBSTEP_S)
         for _ in range(steps):
             self.servos.step(SUBSTEP_S, 0.0 if self.gripped is None else CUP_KG)
+            self.servos.held(self.hand_rad)
             self._touch()
         self.time_ms += steps
         self._drift(steps * SUBSTEP_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import termios
 import time
 import tty
 from collections.abc import Iterator
@@ -60,6 +61,15 @@ def test_discarding_leaves_nothing(ends: tuple[SerialPort, int]) -> None:
     time.sleep(0.05)
     port.discard_input(memoryview(bytearray(64)))
     assert port.read_into(memoryview(bytearray(9)), soon(20)) == 0
+
+
+def test_another_speed_for_now(ends: tuple[SerialPort, int]) -> None:
+    port, master = ends
+    assert port.set_baud(57_600)
+    assert termios.tcgetattr(master)[5] == termios.B57600
+    os.write(master, b"still there")
+    assert port.read_into(memoryview(bytearray(20)), soon(1000)) == 11
+    assert not port.set_baud(-1)
 
 
 def test_closed_means_disconnected(ends: tuple[SerialPort, int]) -> None:

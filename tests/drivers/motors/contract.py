@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from drivers.errors import Disconnected, DriverError, Overload, Timeout
+from drivers.errors import Disconnected, DriverError, Overload, ProtocolError, Timeout
 from drivers.motors.base import MotorBus, MotorSettings
 from tests.drivers.fake_joints import FakeJoints
 
@@ -46,6 +46,14 @@ class Rig(ABC):
     def unplug(self) -> None:
         """Pull the adapter's cable."""
 
+    def plug_in(self) -> None:
+        """Put it back."""
+        raise NotImplementedError
+
+    def supply(self, on: bool) -> None:
+        """Switch the supply of all motors, but not the adapter's."""
+        raise NotImplementedError
+
 
 def soon(milliseconds: float = 2000) -> int:
     """An absolute deadline."""
@@ -61,6 +69,7 @@ def calls(bus: MotorBus) -> list[Callable[[], None]]:
         lambda: bus.read_health(0, soon(50)),
         lambda: bus.safe_action(soon(50)),
         lambda: bus.write_setpoints(np.zeros(len(NAMES)), soon(50)),
+        lambda: bus.center(0, soon(50)),
     ]
 
 
@@ -69,6 +78,8 @@ class MotorBusContract:
 
     STEP_RAD: float
     """What one count of the encoder is worth."""
+    SPEED_STEP_RAD_S = 0.002
+    """What one count of speed is worth."""
 
     def test_connect_reads_the_present_and_leaves_torque_as_found(self, rig: Rig) -> None:
         rig.bus.connect(soon())
@@ -121,7 +132,7 @@ class MotorBusContract:
         rig.bus.read_state(soon())
         assert before < rig.bus.state.stamp_ns <= time.monotonic_ns()
         np.testing.assert_allclose(position, rig.joints.position_rad, atol=self.STEP_RAD)
-        np.testing.assert_allclose(velocity, rig.joints.velocity_rad_s, atol=self.STEP_RAD)
+        np.testing.assert_allclose(velocity, rig.joints.velocity_rad_s, atol=self.SPEED_STEP_RAD_S)
 
     def test_health(self, rig: Rig) -> None:
         rig.bus.connect(soon())
@@ -199,6 +210,33 @@ class MotorBusContract:
             rig.bus.safe_action(soon(100))
         assert rig.joints.torque_on.tolist() == [True] * 5 + [False]
 
+    def test_a_motor_says_who_it_is(self, rig: Rig) -> None:
+        rig.bus.connect(soon())
+        first = rig.bus.identify(1, soon())
+        assert first.model == rig.bus.settings.motors[1].model
+        rig.bus.disconnect()
+        rig.bus.connect(soon())
+        assert rig.bus.identify(1, soon()) == first
+
+    def test_centering_makes_this_the_middle_and_moves_nothing(self, rig: Rig) -> None:
+        rig.bus.connect(soon())
+        before = rig.joints.position_rad.copy()
+        rig.bus.center(1, soon())
+        rig.bus.read_state(soon())
+        middle_rad = 0.0  # of an encoder whose zero_step is its middle
+        assert rig.bus.state.position_rad[1] == pytest.approx(middle_rad, abs=self.STEP_RAD)
+        assert rig.bus.state.position_rad[0] == pytest.approx(before[0], abs=self.STEP_RAD), "the others stay"
+        np.testing.assert_array_equal(rig.joints.position_rad, before)
+        assert not rig.joints.torque_on.any()
+
+    def test_no_centering_under_torque(self, rig: Rig) -> None:
+        rig.bus.connect(soon())
+        rig.bus.enable_torque(soon())
+        before = rig.bus.identify(1, soon())
+        with pytest.raises(ProtocolError, match=r"lift.*torque"):
+            rig.bus.center(1, soon())
+        assert rig.bus.identify(1, soon()) == before
+
     def test_unplugged_every_call_says_so(self, rig: Rig) -> None:
         rig.bus.connect(soon())
         rig.unplug()
@@ -217,3 +255,39 @@ class MotorBusContract:
         assert rig.joints.torque_on.all(), "disconnecting changes no torque"
         with pytest.raises(Disconnected):
             rig.bus.write_setpoints(np.zeros(len(NAMES)), soon())
+
+
+class ComesAndGoesContract:
+    """Of a bus whose rig can `plug_in` and `supply`."""
+
+    STEP_RAD: float
+
+    def test_supply_loss_is_told_from_serial_loss(self, rig: Rig) -> None:
+        rig.bus.connect(soon())
+        rig.bus.enable_torque(soon())
+        rig.supply(False)
+        for _ in range(2):
+            with pytest.raises(Timeout, match=r"no motor answers though the port is there: is their supply on\?"):
+                rig.bus.read_state(soon(20))
+        rig.supply(True)
+        rig.bus.connect(soon())
+        assert not rig.joints.torque_on.any(), "torque does not come back by itself"
+        rig.unplug()
+        with pytest.raises(Disconnected):
+            rig.bus.read_state(soon(20))
+
+    def test_plugged_in_again_it_connects_again(self, rig: Rig) -> None:
+        rig.bus.connect(soon())
+        rig.bus.enable_torque(soon())
+        who = rig.bus.identify(3, soon())
+        rig.unplug()
+        with pytest.raises(Disconnected):
+            rig.bus.read_state(soon(20))
+        with pytest.raises(Disconnected):
+            rig.bus.connect(soon())
+        rig.plug_in()
+        rig.joints.position_rad[:] += 0.2
+        rig.bus.connect(soon())
+        np.testing.assert_allclose(rig.bus.state.position_rad, rig.joints.position_rad, atol=self.STEP_RAD)
+        assert rig.bus.identify(3, soon()) == who
+        assert rig.joints.torque_on.all(), "torque stays as found"

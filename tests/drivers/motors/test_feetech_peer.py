@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from drivers import feetech_packets as packets
-from drivers import feetech_sts as sts
+from drivers.feetech import packets, sts
 from tests.drivers.motors.contract import soon
 from tests.drivers.motors.feetech_rig import FeetechRig
 

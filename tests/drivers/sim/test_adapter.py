@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import select
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from drivers import feetech_packets as packets
+from drivers.feetech import packets
 from drivers.sim.adapter import Adapter
 from drivers.sim.feetech_device import FeetechDevice
 from tests.drivers.fake_joints import FakeJoints
@@ -92,3 +93,17 @@ def test_hosts_may_come_and_go(framed: tuple[int, Adapter], tmp_path: Path) -> N
         os.write(again, packets.ping(2))
         assert answer(again, 6)[1] == packets.packet(2, 0)
         os.close(again)
+
+
+def test_a_host_at_another_speed_is_not_understood_until_it_has_the_right_one(tmp_path: Path) -> None:
+    device = FeetechDevice(FakeJoints())
+    adapter = Adapter(tmp_path / "arm", device.feed, device.idle, usb_latency_ns=0)
+    host = os.open(tmp_path / "arm", os.O_RDWR | os.O_NOCTTY)
+    settings = termios.tcgetattr(host)
+    for speed, heard in ((termios.B57600, False), (termios.B1000000, True)):
+        settings[4:6] = [speed, speed]
+        termios.tcsetattr(host, termios.TCSANOW, settings)
+        os.write(host, packets.ping(1))
+        assert bool(select.select([host], [], [], 2.0 if heard else 0.1)[0]) is heard
+    os.close(host)
+    adapter.close()

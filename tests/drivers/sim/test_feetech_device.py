@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers import feetech_packets as packets
-from drivers import feetech_sts as sts
+from drivers.feetech import packets, sts
 from drivers.sim.feetech_device import FeetechDevice
 from tests.drivers.fake_joints import FakeJoints
 
@@ -156,6 +155,43 @@ def test_silence_is_obedient_and_corruption_fails_the_checksum(device: FeetechDe
     good, bad = sent(device, packets.sync_read((1, 2), 56, 2))
     assert packets.find(good, 0, len(good)) == (0, 8)
     assert packets.find(bad, 0, len(bad))[0] == -1
+
+
+def test_the_homing_offset_is_subtracted_within_one_turn(device: FeetechDevice, joints: FakeJoints) -> None:
+    joints.position_rad[0] = 0.0
+    device.servos[0].put(sts.HOMING_OFFSET, -300)
+    assert sent(device, packets.read(1, 56, 2)) == [packets.packet(1, 0, (2348).to_bytes(2, "little"))]
+    on(device, 1, 2348)
+    assert joints.goal_rad[0] == pytest.approx(0.0)
+    device.servos[0].put(sts.HOMING_OFFSET, 2047)
+    joints.position_rad[0] = -10 * sts.RAD_PER_STEP
+    assert sent(device, packets.read(1, 56, 2)) == [packets.packet(1, 0, (4087).to_bytes(2, "little"))]
+
+
+@pytest.mark.parametrize(("unlocked", "kept"), [(True, 100), (False, 0)])
+def test_128_in_torque_enable_makes_the_present_the_middle(
+    device: FeetechDevice, joints: FakeJoints, unlocked: bool, kept: int
+) -> None:
+    joints.position_rad[0] = 100 * sts.RAD_PER_STEP
+    on(device, 1)
+    device.servos[0].put(sts.LOCK, 0 if unlocked else 1)
+    assert sent(device, packets.write(1, 40, bytes((128,)))) == [packets.packet(1, 0)]
+    assert sent(device, packets.read(1, 56, 2)) == [packets.packet(1, 0, (2048).to_bytes(2, "little"))]
+    assert not joints.torque_on[0]
+    device.power(False)
+    device.power(True)
+    assert device.servos[0].get(sts.HOMING_OFFSET) == kept, "kept without power only if it was unlocked"
+
+
+def test_two_servos_with_one_id_garble_each_other(joints: FakeJoints) -> None:
+    device = FeetechDevice(joints, ids=(1, 2, 2, 4, 5, 6))
+    for request in (packets.ping(2), packets.read(2, 56, 4)):
+        (garbled,) = sent(device, request)
+        assert packets.find(garbled, 0, len(garbled))[0] == -1
+    good, _, last = sent(device, packets.sync_read((1, 2, 4), 56, 4))
+    assert (good[2], last[2]) == (1, 4), "the others are heard"
+    device.servos[2].put(sts.RETURN_DELAY, 250)
+    assert [r.end_ns for r in device.feed(packets.ping(2))] == [60_000, 560_000], "the second speaks after the first"
 
 
 @given(st.lists(st.binary(max_size=60), max_size=8))

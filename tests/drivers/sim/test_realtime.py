@@ -7,8 +7,7 @@ import time
 
 import pytest
 
-from drivers import feetech_packets as packets
-from drivers import feetech_sts as sts
+from drivers.feetech import packets, sts
 from drivers.sim.feetech_device import FeetechDevice
 from drivers.sim.realtime import RealTime
 from tests.drivers.fake_joints import FakeJoints

@@ -19,8 +19,12 @@ MAX_PACKET = 250
 """Longest packet in bytes (SCServo SDK, TXPACKET_MAX_LEN)."""
 OVERHEAD = 6
 """Bytes of a packet without parameters."""
-BITS_PER_BYTE = 10
-"""On the line: start bit, eight data bits, stop bit."""
+ID, DATA = 2, 5
+"""Where an answer's id stands and where its data begin, counted from its header; its error byte stands before them."""
+CHECK_SIZE = 1
+"""Bytes at a packet's end that check the rest."""
+PING_SIZE = 0
+"""Bytes of data in the answer to a ping."""
 
 Data = bytes | bytearray
 
@@ -61,6 +65,21 @@ def sync_read(ids: Sequence[int], address: int, size: int) -> bytes:
 def sync_write(rows: Mapping[int, Data], address: int, size: int) -> bytes:
     """Write `size` bytes into each servo's table, {id: data}, in one packet that nobody answers."""
     return packet(BROADCAST, SYNC_WRITE, bytes((address, size)) + b"".join(bytes((id,)) + d for id, d in rows.items()))
+
+
+def seal(packet: bytearray) -> None:
+    """Make the checksum of a packet right that was changed in place."""
+    packet[-1] = checksum(packet, 2, len(packet) - 1)
+
+
+def longest_answer(size: int) -> int:
+    """Most bytes that an answer with `size` bytes of data takes."""
+    return OVERHEAD + size
+
+
+def answer_size(data: bytearray, start: int, end: int) -> int:  # noqa: ARG001  (the length says it all)
+    """Bytes of data in the answer data[start:end]."""
+    return end - start - OVERHEAD
 
 
 def find(data: Data, start: int, end: int, longest: int = MAX_PACKET) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers import feetech_packets as packets
+from drivers.feetech import packets
 
 MOVE = bytes.fromhex("00 08 00 00 e8 03")
 """Position 2048, time 0, speed 1000: the manual's running example."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers import feetech_sts as sts
+from drivers.feetech import sts
 
 REGISTERS = [r for r in vars(sts).values() if isinstance(r, sts.Register)]
 

@@ -8,33 +8,8 @@ A register with a sign bit holds sign and magnitude, not two's complement: bit 1
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class Register:
-    """One entry of the memory table: first address, bytes, what one count is worth in `unit`, its sign bit if any."""
-
-    address: int
-    size: int
-    scale: float = 1.0
-    unit: str = "count"
-    sign_bit: int | None = None
-
-    def decode(self, raw: int) -> int:
-        """Bytes as they stand in the servo (already one integer) to a signed count."""
-        if self.sign_bit is None or not raw >> self.sign_bit & 1:
-            return raw
-        return -(raw & ~(1 << self.sign_bit))
-
-    def encode(self, count: int) -> int:
-        """A signed count to the integer that is sent; `ValueError` if it does not fit."""
-        magnitude = abs(count)
-        limit = 1 << (self.sign_bit if self.sign_bit is not None else 8 * self.size)
-        if magnitude >= limit or (count < 0 and self.sign_bit is None):
-            raise ValueError(f"{count} does not fit the register at address {self.address}")
-        return magnitude | limit if count < 0 else magnitude
-
+from drivers.servos.registers import Register
 
 STEPS_PER_TURN = 4096
 RAD_PER_STEP = 2 * math.pi / STEPS_PER_TURN
@@ -44,6 +19,7 @@ FIRMWARE = Register(0, 2)
 MODEL = Register(3, 2)
 ID = Register(5, 1)
 BAUD = Register(6, 1)
+"""Index into BAUDS."""
 RETURN_DELAY = Register(7, 1, 2e-6, "s")
 RESPONSE_LEVEL = Register(8, 1)
 """0: only PING and READ are answered; 1: every instruction to one servo is."""
@@ -59,6 +35,7 @@ UNLOAD_ON = Register(19, 1)
 """The faults, bits as in STATUS, that switch torque off."""
 PROTECTION_CURRENT = Register(28, 2, 0.0065, "A")
 HOMING_OFFSET = Register(31, 2, RAD_PER_STEP, "rad", sign_bit=11)
+"""Subtracted from the encoder's step."""
 MODE = Register(33, 1)
 """0 position, 1 speed, 2 PWM, 3 steps."""
 PROTECTION_TIME = Register(35, 1, 0.01, "s")
@@ -66,6 +43,7 @@ OVERLOAD_TORQUE = Register(36, 1, 0.01, "of stall torque")
 
 # SRAM: lost without power.
 TORQUE_ENABLE = Register(40, 1)
+"""1: torque on; CENTER: take the present position for the middle, step 2048."""
 ACCELERATION = Register(41, 1, 100 * RAD_PER_STEP, "rad/s2")
 GOAL_POSITION = Register(42, 2, RAD_PER_STEP, "rad", sign_bit=15)
 GOAL_TIME = Register(44, 2)
@@ -84,10 +62,14 @@ PRESENT_CURRENT = Register(69, 2, 0.0065, "A", sign_bit=15)
 EPROM_END = 40
 READ_ONLY_FROM = 56
 
+CENTER = 128
 POSITION_MODE = 0
 SPEED_IN_STEPS = 1 << 2
 COARSE_SPEED = 50
 """Steps/s of one count of speed where PHASE's bit 2 is not set."""
+
+BAUDS = (1_000_000, 500_000, 250_000, 128_000, 115_200, 76_800, 57_600, 38_400)
+"""Line speeds in bit/s by the value of BAUD."""
 
 MODEL_NUMBERS = {"sts3215": 777, "sts3250": 2825}
 """What MODEL says, by the name that robot.toml uses."""

@@ -1,0 +1,1 @@
+"""Emergency-stop inputs: the contract in `base.py`, one file per kind of input."""

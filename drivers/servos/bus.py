@@ -1,0 +1,275 @@
+"""What all servos on a serial line have in common, so that a protocol's driver supplies only its registers.
+
+Angles become encoder steps with `zero_step` and `direction`, clamped to `range_rad` as a last guard. Whatever changes a
+motor is sent without asking for an answer and then read back, never just acknowledged.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+
+from drivers.errors import DriverError, Overload, ProtocolError
+from drivers.motors.base import BusSettings, Floats, Identity, MotorBus
+from drivers.safe_turns import make_all_safe
+from drivers.serial_port import BITS_PER_BYTE
+from drivers.servos.column import Column
+from drivers.servos.goals import Goals
+from drivers.servos.line import Line, Question
+from drivers.servos.registers import Register
+from drivers.servos.search import find_all
+from drivers.servos.setup import Family, Setup, settings_problem, setup_problem
+from drivers.tries import retry
+
+_PLAY_STEPS = 16
+"""How far beyond its own limits a servo may stand and still be switched on: a joint's play at its stop, 1.4°."""
+
+_LONG_DELAY_S = 100e-6
+"""A return delay that six servos make 0.6 ms of in every cycle."""
+
+
+class ServoBus(MotorBus):
+    """The body of a bus. A driver names its `FAMILY`, decodes setup and health, and fills in the hooks it needs."""
+
+    FAMILY: ClassVar[Family]
+
+    def __init__(self, settings: BusSettings) -> None:
+        super().__init__(settings)
+        family, motors = self.FAMILY, settings.motors
+        self._label = f"bus '{settings.name}'"
+        self._ids = tuple(m.id for m in motors)
+        names = {m.id: m.name for m in motors}
+        self._line = Line(family.packets, self._label, settings.port, settings.baud, names)
+        self._speed_is_right = False
+        self._zero = np.array([m.zero_step for m in motors], float)
+        self._rad_per_step = np.array([m.direction * family.rad_per_step for m in motors])
+        self._rad_s_per_count = self._rad_per_step.copy()
+        self._own_ends = [(0, family.steps_per_turn - 1)] * len(motors)
+
+        self._motion, self._one_motion = self._questions(*family.motion)
+        self._torque, self._one_torque = self._questions(family.torque.address, 4)
+        self._goal, self._one_goal = self._questions(family.goal.address, 4)
+        _, self._one_health = self._questions(*family.health)
+        _, self._one_setup = self._questions(*family.setup)
+        self._positions, self._speeds = (
+            Column(register, self._motion.data, self._motion.size, self._motion.address)
+            for register in (family.position, family.speed)
+        )
+        self._goals = Goals(settings.motors, family)
+
+    @property
+    def read_wire_s(self) -> float:
+        answers = len(self._ids) * self.FAMILY.packets.longest_answer(self._motion.size)
+        return (len(self._motion.requests[0]) + answers) * BITS_PER_BYTE / self.settings.baud
+
+    @abstractmethod
+    def _setup(self, data: bytearray) -> Setup:
+        """Decode what `Family.setup` has asked for."""
+
+    @abstractmethod
+    def _take_health(self, index: int, data: bytearray, error: int, deadline_ns: int) -> None:
+        """Decode what `Family.health` has asked for, and the answer's error byte; raise `Overload` for a fault."""
+
+    @abstractmethod
+    def _homing_at_center(self, index: int, homing: int, position: int) -> int:
+        """The homing offset that makes `position`, read with the offset `homing`, the middle of the encoder."""
+
+    @abstractmethod
+    def _keep_homing(self, index: int, homing: int, deadline_ns: int) -> None:
+        """Write a homing offset where it survives without power; whoever calls reads it back."""
+
+    def _wake(self, deadline_ns: int) -> None:
+        """What must be sent before a servo answers at all."""
+
+    def _prepare(self, deadline_ns: int) -> None:
+        """What else `connect` has to see to, once every servo is known to be the right one."""
+
+    def _watch(self, on: bool, ids: Sequence[int], deadline_ns: int) -> None:
+        """Have the servos themselves watch for silence on the line, or end that, expired or not."""
+
+    def _answer_at_once(self, index: int, deadline_ns: int) -> bool:  # noqa: ARG002
+        """Take a servo's return delay away for good; `False` where that cannot be done now."""
+        return False
+
+    def connect(self, deadline_ns: int) -> None:
+        for index, motor in enumerate(self.settings.motors):
+            if problem := settings_problem(self.FAMILY, motor):
+                raise DriverError(f"{self._label}: {self._who(index)}: {problem}")
+        self.notes.clear()
+        self._line.close()
+        self._line.open()
+        try:
+            self._wake(deadline_ns)
+            others = () if self._speed_is_right else self.FAMILY.bauds
+            find_all(self._line, self._torque, self.settings, others, deadline_ns)
+            self._speed_is_right = True
+            for index in range(len(self._ids)):
+                self._check_setup(index, deadline_ns)
+            self._prepare(deadline_ns)
+            retry(self.read_state, deadline_ns)
+        except BaseException:
+            self._line.close()
+            raise
+
+    def identify(self, index: int, deadline_ns: int) -> Identity:
+        setup = self._read_setup(index, deadline_ns)
+        return Identity(self.FAMILY.model_name(setup.model), setup.firmware, setup.homing)
+
+    def center(self, index: int, deadline_ns: int) -> None:
+        retry(partial(self._center, index), deadline_ns)
+
+    def enable_torque(self, deadline_ns: int) -> None:
+        retry(partial(self._watch, False, self._ids), deadline_ns)  # one that has expired refuses goals
+        retry(self._goals_to_present, deadline_ns)
+        retry(partial(self._switch, 1), deadline_ns)
+        retry(partial(self._watch, True, self._ids), deadline_ns)
+
+    def disable_torque(self, deadline_ns: int) -> None:
+        retry(partial(self._switch, 0), deadline_ns)
+        retry(partial(self._watch, False, self._ids), deadline_ns)
+
+    def write_setpoints(self, position_rad: Floats, deadline_ns: int) -> None:
+        index = self._goals.fill(position_rad)
+        if index >= 0:
+            raise ProtocolError(f"{self._label}: the setpoint of {self._who(index)} is not a number; nothing was sent")
+        self._line.tell(self._goals.packet, deadline_ns)
+
+    def read_state(self, deadline_ns: int) -> None:
+        self._ask_motion(deadline_ns)
+        state = self.state
+        state.stamp_ns = time.monotonic_ns()
+        self._positions.read_into(state.position_rad)
+        np.subtract(state.position_rad, self._zero, out=state.position_rad)
+        np.multiply(state.position_rad, self._rad_per_step, out=state.position_rad)
+        self._speeds.read_into(state.velocity_rad_s)
+        np.multiply(state.velocity_rad_s, self._rad_s_per_count, out=state.velocity_rad_s)
+
+    def read_health(self, index: int, deadline_ns: int) -> None:
+        question = self._one_health[index]
+        self._line.ask(question, deadline_ns)
+        self._take_health(index, question.data, question.errors[0], deadline_ns)
+
+    def safe_action(self, deadline_ns: int) -> None:
+        """As the contract says; opens the port where `connect` has not, so that one dead motor spares no other."""
+        if not self._line.is_open:
+            self._line.open()
+        make_all_safe(self.settings.motors, self._make_safe, deadline_ns)
+
+    def disconnect(self) -> None:
+        self._line.close()
+
+    def _questions(self, address: int, size: int) -> tuple[Question, list[Question]]:
+        """The same question to all motors, and to each."""
+        packets, ids = self.FAMILY.packets, self._ids
+        return Question(packets, ids, address, size), [Question(packets, [id], address, size) for id in ids]
+
+    def _ask_motion(self, deadline_ns: int) -> None:
+        self._line.ask(self._motion, deadline_ns)
+
+    def _tell(self, register: Register, rows: dict[int, bytes], deadline_ns: int) -> None:
+        self._line.tell(self.FAMILY.packets.sync_write(rows, register.address, register.size), deadline_ns)
+
+    def _tell_all(self, register: Register, count: int, ids: Sequence[int], deadline_ns: int) -> None:
+        self._tell(register, dict.fromkeys(ids, register.encode(count).to_bytes(register.size, "little")), deadline_ns)
+
+    def _read_setup(self, index: int, deadline_ns: int) -> Setup:
+        question = self._one_setup[index]
+        retry(partial(self._line.ask, question), deadline_ns)
+        return self._setup(question.data)
+
+    def _check_setup(self, index: int, deadline_ns: int) -> None:
+        setup = self._read_setup(index, deadline_ns)
+        if problem := setup_problem(self.FAMILY, self.settings.motors[index], setup):
+            raise ProtocolError(f"{self._label}: {self._who(index)}: {problem}")
+        self._own_ends[index] = (setup.low, setup.high)
+        self._rad_s_per_count[index] = self.settings.motors[index].direction * setup.rad_s_per_count
+        if setup.return_delay_s > _LONG_DELAY_S and not self._answer_at_once(index, deadline_ns):
+            self.notes.append(
+                f"{self._label}: {self._who(index)} waits {setup.return_delay_s * 1e6:.0f} µs before each answer: "
+                f"set its return delay to 0 while its torque is off"
+            )
+
+    def _present(self, question: Question, place: int) -> int:
+        """Encoder steps at which the motor in row `place` of an answer to a question about motion stands."""
+        register = self.FAMILY.position
+        at = place * question.size + register.address - question.address
+        return register.decode(int.from_bytes(question.data[at : at + register.size], "little"))
+
+    def _goals_to_present(self, deadline_ns: int) -> None:
+        """Make every motor's goal its present position, and make sure that it is."""
+        self._ask_motion(deadline_ns)
+        steps = [self._standing(index) for index in range(len(self._ids))]
+        self._set_goals(self._ids, steps, self._goal, deadline_ns)
+
+    def _standing(self, index: int) -> int:
+        """Where a motor stands, which must be where it may."""
+        steps, (low, high) = self._present(self._motion, index), self._own_ends[index]
+        if not low - _PLAY_STEPS <= steps <= high + _PLAY_STEPS:
+            raise ProtocolError(
+                f"{self._label}: {self._who(index)} stands at step {steps}, outside the servo's own limits "
+                f"{low} to {high}: move it by hand; no torque was switched on"
+            )
+        return min(max(steps, low), high)
+
+    def _set_goals(self, ids: Sequence[int], steps: Sequence[int], question: Question, deadline_ns: int) -> None:
+        """Send goals, and ask with `question` whether they were taken."""
+        register = self.FAMILY.goal
+        goals = [register.encode(step).to_bytes(register.size, "little") for step in steps]
+        rows = dict(zip(ids, goals, strict=True))
+        self._tell(register, rows, deadline_ns)
+        self._line.ask(question, deadline_ns)
+        for place, id in enumerate(ids):
+            at = place * question.size
+            self._expect(id, question.data[at : at + register.size] == rows[id], "its goal")
+
+    def _switch(self, torque: int, deadline_ns: int) -> None:
+        """Switch every motor's torque, and make sure that it is switched."""
+        self._switch_some(torque, self._ids, self._torque, deadline_ns)
+
+    def _switch_some(self, torque: int, ids: Sequence[int], question: Question, deadline_ns: int) -> None:
+        self._tell_all(self.FAMILY.torque, torque, ids, deadline_ns)
+        self._line.ask(question, deadline_ns)
+        for place, id in enumerate(ids):
+            self._expect(id, question.data[place * question.size] == torque, "torque on" if torque else "torque off")
+
+    def _make_safe(self, index: int, deadline_ns: int) -> None:
+        """Do one motor's safe action, and make sure that it is done. One without torque has nothing to hold."""
+        ids, torque, motion = (self._ids[index],), self._one_torque[index], self._one_motion[index]
+        hold = self.settings.motors[index].safe == "hold"
+        if hold:
+            self._line.ask(torque, deadline_ns)
+            if not torque.data[0]:
+                return
+            self._watch(False, ids, deadline_ns)
+            self._line.ask(motion, deadline_ns)
+            self._set_goals(ids, [self._present(motion, 0)], self._one_goal[index], deadline_ns)
+        self._switch_some(int(hold), ids, torque, deadline_ns)
+
+    def _center(self, index: int, deadline_ns: int) -> None:
+        motion = self._one_motion[index]
+        self._line.ask(self._one_torque[index], deadline_ns)
+        if self._one_torque[index].data[0]:
+            raise ProtocolError(f"{self._label}: {self._who(index)} has its torque on: switch it off to center it")
+        setup = self._read_setup(index, deadline_ns)
+        self._line.ask(motion, deadline_ns)
+        homing = self._homing_at_center(index, setup.homing, self._present(motion, 0))
+        self._keep_homing(index, homing, deadline_ns)
+        taken = self._read_setup(index, deadline_ns).homing == homing
+        self._expect(self._ids[index], taken, f"homing offset {homing}")
+
+    def _overload(self, index: int, faults: str) -> Overload:
+        return Overload(
+            f"{self._label}: {self._who(index)} reports: {faults}; take the load off it, check its supply, then reset"
+        )
+
+    def _expect(self, id: int, taken: bool, what: str) -> None:
+        if not taken:
+            raise ProtocolError(f"{self._label}: {self._who(self._ids.index(id))} did not take {what}")
+
+    def _who(self, index: int) -> str:
+        return f"joint '{self.settings.motors[index].name}' (id {self._ids[index]})"
