@@ -24,6 +24,8 @@ def write_recording(folder: Path, robot: str, spec: PolicySpec, episodes: Iterab
         action=Vector(spec.action.names, spec.action.units),
         horizon=spec.horizon,
         dt_s=spec.dt_s,
+        control_mode=spec.control_mode,
+        pose=spec.pose is not None,
     )
     (folder / DESCRIPTION).write_bytes(msgspec.json.encode(description))
     for number, steps in enumerate(episodes):

@@ -65,7 +65,7 @@ def describe(dataset: Dataset, on_corrupt: OnCorrupt = "skip", told: Told = lamb
 def text(facts: dict[str, Any]) -> str:
     """The description for a person."""
     rate = "rate not recorded" if facts["rate_hz"] is None else f"{facts['rate_hz']:g} steps a second"
-    episodes, steps = _counted(facts["episodes"], "episode"), _counted(facts["steps"], "step")
+    episodes, steps = counted(facts["episodes"], "episode"), counted(facts["steps"], "step")
     lines = [f"{facts['name']}: {facts['format']}, {episodes}, {steps}, {rate}"]
     lines += _block("cameras", (f"{name}  {height}×{width}" for name, (height, width) in facts["cameras"].items()))
     for name in ("state", "action"):
@@ -125,5 +125,6 @@ def _block(title: str, rows: Iterable[str]) -> list[str]:
     return [f"{head:<{_MARGIN}}{row}" for head, row in zip([title, *[""] * (len(rows) - 1)], rows, strict=True)]
 
 
-def _counted(count: int, what: str) -> str:
+def counted(count: int, what: str) -> str:
+    """ "1 step", "2 steps"."""
     return f"{count} {what}{'' if count == 1 else 's'}"

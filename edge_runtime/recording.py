@@ -55,7 +55,7 @@ JOIN_S = 5.0
 class Seen:
     """A step in buffers of its own."""
 
-    __slots__ = ("actions", "capture_ns", "episode", "frames", "instruction", "number", "state", "t_ns")
+    __slots__ = ("actions", "capture_ns", "episode", "frames", "instruction", "number", "person", "state", "t_ns")
 
     def __init__(self, description: Description) -> None:
         self.number = 0
@@ -64,6 +64,7 @@ class Seen:
         self.t_ns = 0
         self.capture_ns = 0
         self.instruction = ""
+        self.person = False
         self.state: Floats = np.zeros(len(description.state.names), np.float32)
         self.actions: Floats = np.zeros((description.horizon, len(description.action.names)), np.float32)
         self.frames: dict[str, Frame] = {
@@ -151,15 +152,25 @@ class Recording:
         return {"recorded steps": self._recorded, "dropped steps": dropped}
 
     def offer(
-        self, instruction: str, capture_ns: int, t_ns: int, frames: Mapping[str, Frame], state: Floats, actions: Floats
+        self,
+        instruction: str,
+        capture_ns: int,
+        t_ns: int,
+        frames: Mapping[str, Frame],
+        state: Floats,
+        actions: Floats,
+        person: bool = False,
     ) -> None:
-        """Keep a copy of one step until the recording thread takes it or the next one takes its place. Never waits."""
+        """Keep a copy of one step until the recording thread takes it or the next one takes its place. Never waits.
+
+        `Step` says what is what. Where a `person` drives, `actions` are the commanded setpoint in every row.
+        """
         self._offered += 1
         if self._over:
             return
         seen = self._seen.back
         seen.number, seen.episode, seen.instruction = self._offered, self._episode(), instruction
-        seen.t_ns, seen.capture_ns = t_ns, capture_ns
+        seen.t_ns, seen.capture_ns, seen.person = t_ns, capture_ns, person
         for name, frame in seen.frames.items():
             np.copyto(frame, frames[name])
         np.copyto(seen.state, state)
@@ -218,6 +229,7 @@ class Recording:
             state=seen.state.astype(FLOAT).tobytes(),
             actions=seen.actions.astype(FLOAT).tobytes(),
             frames={name: _jpeg(frame, self._bgr[name]) for name, frame in seen.frames.items()},
+            person=seen.person,
         )
 
 
@@ -230,6 +242,8 @@ def describe(robot: Robot, spec: PolicySpec) -> Description:
         action=Vector(spec.action.names, spec.action.units),
         horizon=spec.horizon,
         dt_s=spec.dt_s,
+        control_mode=spec.control_mode,
+        pose=spec.pose is not None,
     )
 
 

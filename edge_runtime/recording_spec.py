@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import shorten
-from typing import Annotated, BinaryIO, NamedTuple
+from typing import Annotated, BinaryIO, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import EdgeError
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, FORMAT)
+"""In format 1 nothing says whose actions are and of which kind: the policy's, absolute joint positions."""
 DESCRIPTION = "recording.json"
 FLOAT = np.dtype("<f4")
 """Of states and actions."""
@@ -56,7 +58,10 @@ class Vector(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """recording.json: what is the same in every step. `dt_s` is the time between two actions of a chunk."""
+    """recording.json: what is the same in every step. `dt_s` is the time between two actions of a chunk.
+
+    `control_mode` is the policy's; `pose`: its actions are of the end effector, not of joints.
+    """
 
     format: int = FORMAT
     robot: str
@@ -65,6 +70,8 @@ class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     action: Vector
     horizon: Annotated[int, Meta(ge=1, le=1_000_000)]
     dt_s: Annotated[float, Meta(gt=0, le=1e6)]
+    control_mode: Literal["absolute", "delta"] = "absolute"
+    pose: bool = False
 
 
 class _Version(msgspec.Struct):
@@ -78,7 +85,7 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `t_ns`: when the answer was there; `capture_ns`: of the oldest frame behind it. `policy`: seal of its bundle, "" for
     a policy without one. `state` float32 [dims] and `actions` float32 [horizon, dims] are in the policy's units,
-    `frames` are JPEG by camera.
+    `frames` are JPEG by camera. `person`: a person drove, and every row of `actions` is where to.
     """
 
     t_ns: Nanoseconds
@@ -88,6 +95,7 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state: bytes
     actions: bytes
     frames: dict[str, bytes]
+    person: bool = False
 
 
 class Placed(NamedTuple):
@@ -158,8 +166,8 @@ def read_description(folder: Path) -> Description:
         raise RecordingError(f"{path}: cannot be read: {error.strerror}: this is no recording") from error
     try:
         version = msgspec.json.decode(text, type=_Version).format
-        if version != FORMAT:
-            raise RecordingError(f"{path}: format is {version}, this version reads {FORMAT}")
+        if version not in READABLE:
+            raise RecordingError(f"{path}: format is {version}, this version reads {', '.join(map(str, READABLE))}")
         found = msgspec.json.decode(text, type=Description)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise RecordingError(f"{path}: {_one_line(error)}") from error

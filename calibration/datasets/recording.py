@@ -35,32 +35,47 @@ _PACE_STEPS = 200
 """How many steps of an episode are looked at to find the rate."""
 
 
-class _Row(NamedTuple):
-    """A step without its frames: where its record is, and the rest of it."""
+class Row(NamedTuple):
+    """A step without its frames: where its record is, and the rest of it; `Step` says what is what."""
 
     record: int
     offset: int
+    t_ns: int
     capture_ns: int
     instruction: str
     state: Floats
-    action: Floats
-    """The first of its chunk: what was due when the frame was taken."""
+    """[dims]"""
+    actions: Floats
+    """[horizon, dims]"""
+    person: bool
+
+
+class Take(NamedTuple):
+    """What one instruction of a task was answered: an episode."""
+
+    number: int
+    """Of the episode."""
+    path: Path
+    rows: list[Row]
 
 
 class Reader(Dataset):
-    """The recording in a folder. `rate_hz` is by the frames' own times: a robot infers as often as it can."""
+    """The recording in a folder. `rate_hz` is by the frames' own times: a robot infers as often as it can.
+
+    An episode's action is the first of each chunk: what was due when the frame was taken.
+    """
 
     def __init__(self, path: str | Path) -> None:
         folder = Path(path)
         try:
-            self._description = read_description(folder)
+            self.description = read_description(folder)
             self._files = [episode_path(folder, number) for number in episode_numbers(folder)]
         except RecordingError as error:
             raise DatasetError(str(error)) from error
-        self.name = self._description.robot
-        self.cameras = tuple(camera.name for camera in self._description.cameras)
-        self.state_names = self._description.state.names
-        self.action_names = self._description.action.names
+        self.name = self.description.robot
+        self.cameras = tuple(camera.name for camera in self.description.cameras)
+        self.state_names = self.description.state.names
+        self.action_names = self.description.action.names
         self.rate_hz = self._rate_hz()
 
     @classmethod
@@ -73,38 +88,47 @@ class Reader(Dataset):
 
     def episodes(self, damage: Damage = refuse) -> Iterator[Episode]:
         """As the contract says, but that the whole steps before damage are an episode too."""
+        return map(self._episode, self.takes(damage))
+
+    def takes(self, damage: Damage = refuse) -> Iterator[Take]:
+        """The same episodes as their steps."""
         index = 0
         for path in self._files:
-            rows: list[_Row] = []
+            rows: list[Row] = []
             try:
                 rows.extend(self._rows(path))
             except DatasetError as error:
                 damage(error)
             for _, same in groupby(rows, key=lambda row: row.instruction):
-                yield self._episode(index, path, list(same))
+                yield Take(index, path, list(same))
                 index += 1
             index += not rows
 
-    def _rows(self, path: Path) -> Iterator[_Row]:
+    def frames(self, path: Path, rows: Sequence[Row]) -> dict[str, Frames]:
+        """Of each camera, those that `rows` of a file were taken with."""
+        places = [(row.record, row.offset) for row in rows]
+        return {c.name: _Stored(path, places, c, self.description) for c in self.description.cameras}
+
+    def _rows(self, path: Path) -> Iterator[Row]:
         try:
-            for record, (offset, step) in enumerate(read_steps(path, self._description)):
+            for record, (offset, step) in enumerate(read_steps(path, self.description)):
                 yield self._row(record, offset, step)
         except RecordingError as error:
             raise DatasetError(str(error)) from error
 
-    def _row(self, record: int, offset: int, step: Step) -> _Row:
-        state, actions = np.frombuffer(step.state, FLOAT), np.frombuffer(step.actions, FLOAT)
-        return _Row(record, offset, step.capture_ns, step.instruction, state, actions[: len(self.action_names)].copy())
+    def _row(self, record: int, offset: int, step: Step) -> Row:
+        state = np.frombuffer(step.state, FLOAT).astype(np.float32)
+        actions = np.frombuffer(step.actions, FLOAT).astype(np.float32).reshape(-1, len(self.action_names))
+        return Row(record, offset, step.t_ns, step.capture_ns, step.instruction, state, actions, step.person)
 
-    def _episode(self, index: int, path: Path, rows: Sequence[_Row]) -> Episode:
-        offsets = [(row.record, row.offset) for row in rows]
+    def _episode(self, take: Take) -> Episode:
         return Episode(
-            index=index,
-            where=place(path, *offsets[0]),
-            instruction=rows[0].instruction,
-            state=np.stack([row.state for row in rows]).astype(np.float32),
-            action=np.stack([row.action for row in rows]).astype(np.float32),
-            frames={c.name: _Stored(path, offsets, c, self._description) for c in self._description.cameras},
+            index=take.number,
+            where=place(take.path, take.rows[0].record, take.rows[0].offset),
+            instruction=take.rows[0].instruction,
+            state=np.stack([row.state for row in take.rows]),
+            action=np.stack([row.actions[0] for row in take.rows]),
+            frames=self.frames(take.path, take.rows),
         )
 
     def _rate_hz(self) -> float | None:

@@ -1,1 +1,1 @@
-"""The files of a LeRobotDataset, v2.1 and v3.0, read without LeRobot: description, episodes, parquet tables, videos."""
+"""The files of a LeRobotDataset without LeRobot: v2.1 and v3.0 are read, v3.0 is written."""

@@ -18,6 +18,11 @@ from calibration.datasets.base import DatasetError
 STATE = "observation.state"
 ACTION = "action"
 VERSIONS = ("v2.0", "v2.1", "v3.0")
+CHUNKS_SIZE = 1000
+"""Files in a folder, where nothing else is said."""
+DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+"""Where v3.0 has its files, where nothing else is said."""
 _RATES_HZ = (0.0, 1000.0)
 _LONGEST_SIDE = 1 << 14
 _FIELD = re.compile(r"\{(\w+)(?::0(\d)d)?\}")
@@ -72,7 +77,7 @@ class Info(msgspec.Struct, frozen=True):
     features: dict[str, Feature]
     data_path: str
     video_path: str | None = None
-    chunks_size: int = 1000
+    chunks_size: int = CHUNKS_SIZE
 
     @property
     def image_shapes(self) -> dict[str, tuple[int, int, int]]:

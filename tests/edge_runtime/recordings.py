@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from pathlib import Path
 
 import msgspec
@@ -57,10 +57,10 @@ class Recorder:
         )
         self.recording.start()
 
-    def offer(self, number: int, instruction: str = "fetch") -> None:
+    def offer(self, number: int, instruction: str = "fetch", person: bool = False) -> None:
         frames = {name: frame(number, name) for name in ("base", "wrist")}
         at_ns = 1_000_000_000 + number * PERIOD_NS
-        self.recording.offer(instruction, at_ns, at_ns + 1, frames, state(number), actions(number))
+        self.recording.offer(instruction, at_ns, at_ns + 1, frames, state(number), actions(number), person)
 
     def settled(self, until: Callable[[dict[str, int]], bool]) -> None:
         """Wait until the counts are so."""
@@ -70,13 +70,13 @@ class Recorder:
             time.sleep(0.001)
 
 
-def record(folder: Path, tasks: Iterable[Iterable[str]], **changes: object) -> None:
-    """A recording with one task for each of `tasks`, one step for each instruction in it."""
+def record(folder: Path, tasks: Iterable[Iterable[str]], by_hand: Container[int] = (), **changes: object) -> None:
+    """A recording with one task for each of `tasks`, one step for each instruction in it; a person does `by_hand`."""
     recorder = Recorder(folder, **changes)
     number = 0
     for instructions in tasks:
         for instruction in instructions:
-            recorder.offer(number, instruction)
+            recorder.offer(number, instruction, number in by_hand)
             number += 1
             recorder.settled(lambda counts, n=number: counts["recorded steps"] == n)
         recorder.episode += 1

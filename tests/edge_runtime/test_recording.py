@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from edge_runtime import app, inference, recording
+from edge_runtime.action_space import JointSpace
 from edge_runtime.bundle_spec import CameraSpec
 from edge_runtime.clock import FakeClock, MonotonicClock
 from edge_runtime.devices import bus_settings, camera_settings
@@ -160,7 +161,7 @@ def test_a_payload_of_anything_is_damage(file: Path, payload: bytes) -> None:
     [
         ("{", "truncated"),
         ("[]", "Expected `object`"),
-        ({"format": 2, "news": 1}, "format is 2, this version reads 1"),
+        ({"format": 3, "news": 1}, "format is 3, this version reads 1, 2"),
         ({"horizon": 0}, "Expected `int` >= 1"),
         ({"news": 1}, "unknown field `news`"),
         ({"cameras": [{"name": "eye", "height": 1 << 20, "width": 8}]}, "Expected `int` <= 16384"),
@@ -175,6 +176,15 @@ def test_a_description_that_is_wrong(tmp_path: Path, change: str | dict[str, obj
     with pytest.raises(RecordingError, match=says) as caught:
         read_description(tmp_path)
     assert str(tmp_path / DESCRIPTION) in str(caught.value)
+
+
+def test_a_recording_of_format_1_is_the_policys_alone(tmp_path: Path) -> None:
+    (tmp_path / DESCRIPTION).write_bytes(msgspec.json.encode(msgspec.structs.replace(TINY, format=1)))
+    fields = {name: getattr(step(), name) for name in Step.__struct_fields__ if name != "person"}
+    payload = msgspec.msgpack.encode(fields)
+    path = episode_path(tmp_path, 0)
+    path.write_bytes(struct.pack("<II", len(payload), zlib.crc32(payload)) + payload)
+    assert [placed.step for placed in read_steps(path, read_description(tmp_path))] == [step()]
 
 
 # ── writing it ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -200,6 +210,11 @@ def test_a_file_a_task_and_in_it_what_the_policy_saw_and_answered(tmp_path: Path
         for name, data in each.frames.items():
             seen = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
             assert np.abs(seen.astype(int) - frame(number, name)).max() < 12
+
+
+def test_what_a_person_drove_is_said_in_its_step(tmp_path: Path) -> None:
+    record(tmp_path, [["fetch"] * 3], by_hand={1})
+    assert [s.person for s in steps_of(tmp_path, 0)] == [False, True, False]
 
 
 def test_the_seal_of_the_bundle_stands_in_every_step(tmp_path: Path) -> None:
@@ -338,8 +353,7 @@ def test_what_the_policy_answers_is_offered_unless_its_request_is_over(monkeypat
         inferences=Inferences(10),
         arrived=threading.Event(),
         report=lambda name, cause: None,
-        state_units_rad=np.full(2, np.pi / 180),
-        action_units_rad=np.full(2, np.pi / 180),
+        space=JointSpace(HORIZON, np.full(2, np.pi / 180), np.full(2, np.pi / 180)),
         recording=offers,  # type: ignore[arg-type]
     )
     request = link.request = Request(1, prompt("fetch"))
