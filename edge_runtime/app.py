@@ -12,14 +12,19 @@ from pathlib import Path
 
 from drivers.cameras.base import Camera
 from drivers.errors import DriverError
+from drivers.estops.base import Estop
+from drivers.hands.base import Hand
 from drivers.motors.base import MotorBus
-from edge_runtime import machine, realtime
+from edge_runtime import calibrated, machine, realtime
+from edge_runtime.action_space import action_space
 from edge_runtime.clock import MonotonicClock
 from edge_runtime.config import Robot
 from edge_runtime.control_socket import ControlSocket
-from edge_runtime.devices import make_bus, make_camera
+from edge_runtime.devices import make_bus, make_camera, make_estop, make_hand
+from edge_runtime.estop import EstopThread
 from edge_runtime.events import EventQueue
-from edge_runtime.fit import check_fit, units_rad
+from edge_runtime.fit import check_fit
+from edge_runtime.hand import HandThread
 from edge_runtime.housekeeping import Housekeeping
 from edge_runtime.inference import Inference
 from edge_runtime.link import Link, Order
@@ -52,6 +57,8 @@ def run_robot(
     policy: Policy | None = None,
     cameras: Sequence[Camera] | None = None,
     buses: Sequence[MotorBus] | None = None,
+    estops: Sequence[Estop] | None = None,
+    hand: Hand | None = None,
     beside: Companion | None = None,
     rescue: Callable[[RunRecord], None] | None = None,
     record_to: Path | None = None,
@@ -73,15 +80,18 @@ def run_robot(
             policy or _policy(robot),
             [make_camera(c) for c in robot.cameras] if cameras is None else cameras,
             [make_bus(b) for b in robot.buses] if buses is None else buses,
+            [make_estop(e) for e in robot.estops] if estops is None else estops,
+            make_hand(robot) if hand is None else hand,
             seconds,
             record_to,
         )
         loop = session.loop
         parts.callback(loop.buses.disconnect)
         loop.buses.connect()
-        for camera in session.cameras:
-            parts.callback(camera.stop)
-            camera.start()
+        for part in (*session.cameras, *session.estops, *((session.hand,) if session.hand else ())):
+            parts.callback(part.stop)
+            part.start()
+        calibrated.check_cameras(robot)
         parts.callback(session.inference.stop)
         session.inference.start(session.policy.prompt(robot.policy.instruction or robot.name))
         _wait_for_frames(session.cameras)
@@ -120,21 +130,35 @@ def _assemble(
     policy: Policy,
     cameras: Sequence[Camera],
     buses: Sequence[MotorBus],
+    estops: Sequence[Estop],
+    hand: Hand | None,
     seconds: float | None,
     record_to: Path | None,
 ) -> tuple[Session, realtime.StuckTimer]:
     """Put everything together; no device is touched. Raises `EdgeError` where policy and robot do not fit."""
     spec = policy.spec
     check_fit(robot, spec)
+    space = action_space(robot, spec)
     kept_s = KEPT_S if seconds is None else min(seconds, LONGEST_KEPT_S) + 5.0
     kept = int(kept_s * robot.control.rate_hz)
     clock, arrived, stuck = MonotonicClock(), threading.Event(), realtime.StuckTimer()
     events = EventQueue(clock)
-    link = Link(spec.horizon, spec.action.dims, round(spec.dt_s * 1e9))
+    link = Link(space.rows, len(robot.joints), round(spec.dt_s * 1e9))
     ticks, inferences = Ticks(kept, len(robot.joints)), Inferences(kept)
     threads = [CameraThread(camera, arrived=arrived, report=events.report) for camera in cameras]
+    inputs = [EstopThread(estop, events.report) for estop in estops]
+    hand_thread = HandThread(hand, len(robot.joints), events.report) if hand is not None else None
     loop = ControlLoop(
-        robot, buses=buses, cameras=threads, link=link, events=events, clock=clock, ticks=ticks, pet=stuck.pet
+        robot,
+        buses=buses,
+        cameras=threads,
+        link=link,
+        events=events,
+        clock=clock,
+        ticks=ticks,
+        pet=stuck.pet,
+        estops=inputs,
+        hand=hand_thread,
     )
     director, recording = loop.director, None
     if record_to is not None:
@@ -147,8 +171,7 @@ def _assemble(
         inferences=inferences,
         arrived=arrived,
         report=events.report,
-        state_units_rad=units_rad(robot, spec.state),
-        action_units_rad=units_rad(robot, spec.action),
+        space=space,
         recording=recording,
     )
     if robot.policy.instruction:
@@ -167,6 +190,8 @@ def _assemble(
         inference=inference,
         loop=loop,
         recording=recording,
+        estops=inputs,
+        hand=hand_thread,
     )
     return session, stuck
 

@@ -159,11 +159,45 @@ class PromptSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return "{state}" in self.template
 
 
+class PoseVector(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a state or an action says where the end effector is: x, y, z, three numbers of rotation, the gripper's.
+
+    `metres` and `radians` are what a 1 stands for. `rotation`: `euler_xyz` are angles about the fixed x, y and z axes
+    in this order, R = Rz·Ry·Rx; `axis_angle` is the axis times the angle. `closed` and `open` are the numbers of a
+    gripper that is closed and open, with everything between in proportion.
+    """
+
+    rotation: Literal["euler_xyz", "axis_angle"]
+    closed: tuple[float, ...]
+    open: tuple[float, ...]
+    metres: float = 1.0
+    radians: float = 1.0
+
+    @property
+    def dims(self) -> int:
+        return 6 + len(self.open)
+
+
+class PoseSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a policy in end-effector space means by its numbers. Whether they are deltas, `control_mode` says.
+
+    A delta (Δp, ΔR) leads from (p, R) to (p + Δp, ΔR·R) in the axes of the `base`, to (p + R·Δp, R·ΔR) in those of the
+    `tool`. Gripper and state are never deltas. `level`: the rotation [3, 3], row by row, that the policy calls none; a
+    tool at rotation T is told as R = T·levelᵀ. Empty: that of the base.
+    """
+
+    frame: Literal["base", "tool"]
+    action: PoseVector
+    state: PoseVector | None = None
+    level: tuple[float, ...] = ()
+
+
 class PolicySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the runtime must know to run the policy and to see whether this robot can serve it.
 
     `relative`: which action dimensions the model gives relative to the state it was asked with (none where empty); the
-    runtime adds that state, so that what reaches the robot is as `control_mode` says.
+    runtime adds that state, so that what reaches the robot is as `control_mode` says. `pose`: null where actions and
+    state are joint positions.
     """
 
     cameras: tuple[CameraSpec, ...]
@@ -177,6 +211,7 @@ class PolicySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state_normalisation: Normalisation
     action_normalisation: Normalisation
     relative: tuple[bool, ...] = ()
+    pose: PoseSpec | None = None
 
 
 class ManifestFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -286,6 +321,40 @@ def _impossible(manifest: Manifest) -> Iterator[str]:
     yield from _impossible_vector("action", spec.action, spec.action_normalisation, least=1)
     if len(spec.relative) not in (0, spec.action.dims) or (any(spec.relative) and spec.state.dims < spec.action.dims):
         yield f"spec.relative: {len(spec.relative)} flags for {spec.action.dims} actions and {spec.state.dims} states"
+    if spec.pose is not None:
+        yield from _impossible_pose(spec, spec.pose)
+
+
+def _impossible_pose(spec: PolicySpec, pose: PoseSpec) -> Iterator[str]:
+    if pose.action.dims != spec.action.dims or len(pose.action.open) != 1:
+        yield f"spec.pose.action: is a pose and one number of a gripper, the action has {spec.action.dims} dimensions"
+    if (pose.state.dims if pose.state else 0) != spec.state.dims:
+        yield f"spec.pose.state: does not say how the pose stands in {spec.state.dims} dimensions"
+    if pose.frame == "tool" and spec.control_mode == "absolute":
+        yield "spec.pose.frame: a pose that is no delta cannot be told in the axes of the tool"
+    if len(pose.level) not in (0, 9) or not all(math.isfinite(x) for x in pose.level) or not _is_rotation(pose.level):
+        yield "spec.pose.level: is no rotation [3, 3]"
+    for name, vector in (("action", pose.action), ("state", pose.state)):
+        if vector is not None:
+            yield from _impossible_pose_vector(f"spec.pose.{name}", vector)
+
+
+def _impossible_pose_vector(field: str, vector: PoseVector) -> Iterator[str]:
+    for key, unit in (("metres", vector.metres), ("radians", vector.radians)):
+        if not 0 < unit < 1e3:
+            yield f"{field}.{key}: {unit} is not a positive number"
+    ends = list(zip(vector.closed, vector.open, strict=False))
+    if len(vector.closed) != len(vector.open) or any(not math.isfinite(a - b) or a == b for a, b in ends):
+        yield f"{field}: a gripper that is closed cannot be told from an open one"
+
+
+def _is_rotation(rows: tuple[float, ...]) -> bool:
+    """Rows of length 1 at right angles, the third of which is the cross product of the others (none: no rotation)."""
+    if not rows:
+        return True
+    a, b, c = rows[:3], rows[3:6], rows[6:]
+    cross = (a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0])
+    return abs(math.hypot(*a) - 1) < 1e-6 and abs(math.hypot(*b) - 1) < 1e-6 and math.dist(cross, c) < 1e-6
 
 
 def _impossible_quantization(quantization: Quantization) -> Iterator[str]:

@@ -6,12 +6,12 @@ whole arm. Outside the cycle (connecting, torque, the safe action) calls may tak
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from drivers.errors import Disconnected, DriverError, Overload
-from drivers.motors.base import MotorBus
+from drivers.errors import Disconnected, DriverError, Overload, ProtocolError
+from drivers.motors.base import Identity, MotorBus
 from edge_runtime.clock import Clock
 from edge_runtime.limits import Floats
 
@@ -19,6 +19,8 @@ ACTION_NS = 1_000_000_000
 """Longest time for one attempt of a call outside the cycle."""
 ATTEMPTS = 3
 """How often the safe action is tried on a bus."""
+
+Verify = Callable[[MotorBus, int], None]
 
 
 class Line:
@@ -41,11 +43,14 @@ class Line:
         """Health reads that failed in all."""
         self.gone = False
         """The port itself has gone: trying again is no use."""
+        self.lost = ""
+        """Why it was given up and cannot be had again: until it is connected anew and proved to be the same."""
         self.fault = ""
         """What a motor reports of itself: overload, overheating, voltage."""
         self.trouble = ""
         """What the last failed call said."""
         self._failed = False
+        self._motors: tuple[Identity, ...] = ()
 
     def fail(self, error: DriverError) -> None:
         """A call of this cycle failed."""
@@ -66,7 +71,19 @@ class Line:
 
     def forget(self) -> None:
         """Start afresh: what went wrong has been dealt with."""
-        self.misses, self.gone, self.fault = 0, False, ""
+        self.misses, self.gone, self.lost, self.fault = 0, False, "", ""
+
+    def recognise(self, deadline_ns: int) -> None:
+        """Ask every motor who it is: the first time to know it, then whether it is the same. Raises `DriverError`."""
+        motors = self.bus.settings.motors
+        found = tuple(self.bus.identify(index, deadline_ns) for index in range(len(motors)))
+        self._motors = self._motors or found
+        for motor, before, now in zip(motors, self._motors, found, strict=True):
+            if now != before:
+                raise ProtocolError(
+                    f"bus {self.name}: joint '{motor.name}' (id {motor.id}) was {_shown(before)} and is {_shown(now)}: "
+                    "another motor, or calibrated anew: put the first one back, or start again"
+                )
 
     def take_state(self) -> None:
         """Copy the bus's last answer into this line's part of `measured_rad`."""
@@ -76,9 +93,11 @@ class Line:
 class Buses:
     """All lines in joint order. `setpoint_rad` and `measured_rad` are [n] over all of them."""
 
-    def __init__(self, buses: Sequence[MotorBus], clock: Clock, cycle_ns: int) -> None:
+    def __init__(self, buses: Sequence[MotorBus], clock: Clock, cycle_ns: int, verify: Verify | None = None) -> None:
+        """`verify` raises `DriverError` where a bus that has just been connected has motors that it must not have."""
         sizes = [len(bus.settings.motors) for bus in buses]
         self._clock = clock
+        self._verify = verify
         self.setpoint_rad: Floats = np.zeros(sum(sizes))
         self.measured_rad: Floats = np.zeros(sum(sizes))
         self.lines: list[Line] = []
@@ -133,13 +152,25 @@ class Buses:
     def reconnect(self) -> None:
         """Connect again the buses that fail, and start afresh with all of them. Raises `DriverError`."""
         for line in self.lines:
-            if line.misses:
-                line.bus.disconnect()
-                self._connect(line)
+            if line.misses or line.lost:
+                self.renew(line)
             line.forget()
+
+    def renew(self, line: Line) -> None:
+        """Connect one bus again, and start afresh with it. Raises `DriverError`."""
+        line.bus.disconnect()
+        self._connect(line)
+        line.forget()
 
     def _connect(self, line: Line) -> None:
         line.bus.connect(self._clock.now_ns() + ACTION_NS)
+        try:
+            if self._verify is not None:
+                self._verify(line.bus, self._clock.now_ns() + ACTION_NS)
+            line.recognise(self._clock.now_ns() + ACTION_NS)
+        except DriverError:
+            line.bus.disconnect()
+            raise
         line.take_state()
 
     def enable_torque(self) -> None:
@@ -172,3 +203,8 @@ class Buses:
         """Close every port; torque stays."""
         for line in self.lines:
             line.bus.disconnect()
+
+
+def _shown(motor: Identity) -> str:
+    firmware = f" with firmware {motor.firmware}" if motor.firmware else ""
+    return f"{motor.model}{firmware} and homing offset {motor.homing}"

@@ -8,12 +8,12 @@ from edge_runtime.limits import Floats
 
 
 class Chunk:
-    """Actions [horizon, n], rad; action k is due at capture_ns + k·dt_ns. Allocated once, carried through a `Slot`."""
+    """Positions [rows, n], rad; row k is due at start_ns + k·dt_ns. Allocated once, carried through a `Slot`."""
 
-    __slots__ = ("actions", "capture_ns", "dt_ns", "ready_ns", "request", "rows", "sequence")
+    __slots__ = ("actions", "capture_ns", "dt_ns", "ready_ns", "request", "rests", "rows", "sequence", "start_ns")
 
-    def __init__(self, horizon: int, n: int, dt_ns: int) -> None:
-        self.actions: Floats = np.zeros((horizon, n))
+    def __init__(self, rows: int, n: int, dt_ns: int) -> None:
+        self.actions: Floats = np.zeros((rows, n))
         self.rows: tuple[Floats, ...] = tuple(self.actions)
         """The rows of `actions`, so that sampling makes no views."""
         self.dt_ns = dt_ns
@@ -21,6 +21,10 @@ class Chunk:
         """Capture time of the oldest frame of the observation."""
         self.ready_ns = 0
         """When the inference ended."""
+        self.start_ns = 0
+        """When the first row is due: the capture for actions that say where to be, later for those that say how far."""
+        self.rests = False
+        """The arm is meant to rest in the last row: the chunk has not run out before it is too old."""
         self.sequence = 0
         """Counts chunks from 1."""
         self.request = 0

@@ -8,7 +8,19 @@ from collections.abc import Sequence
 import click
 
 from drivers.errors import DriverError
-from edge_runtime.commands import compile, data, measure, models, precision, robot, run, talk
+from edge_runtime.commands import (
+    calibrate,
+    cameras,
+    compile,
+    data,
+    doctor,
+    measure,
+    models,
+    precision,
+    robot,
+    run,
+    talk,
+)
 from edge_runtime.errors import EdgeError
 from edge_runtime.suggest import did_you_mean
 
@@ -16,7 +28,7 @@ SECTIONS: tuple[tuple[str, tuple[click.Command, ...]], ...] = (
     ("Run", run.COMMANDS),
     ("Talk to a running robot", talk.COMMANDS),
     ("Models", (*models.COMMANDS, *data.COMMANDS, *precision.COMMANDS, *compile.COMMANDS)),
-    ("Robot", robot.COMMANDS),
+    ("Robot", (*robot.COMMANDS, *doctor.COMMANDS, *cameras.COMMANDS, *calibrate.COMMANDS)),
     ("Measure", measure.COMMANDS),
 )
 

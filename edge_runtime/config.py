@@ -51,6 +51,12 @@ class Joint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Position in which an episode ends."""
     safe: Literal["hold", "release"] = "hold"
     """What this motor does in SAFE: keep torque where it is, or let go."""
+    stiffness: Annotated[float, Meta(ge=0, le=500)] = 0.0
+    """Torque per position error, N·m a radian whatever `units` says; only for buses that carry it (damiao)."""
+    damping: Annotated[float, Meta(ge=0, le=5)] = 0.0
+    """Torque per velocity error, N·m·s a radian whatever `units` says; only for buses that carry it (damiao)."""
+    urdf: str = ""
+    """Name of the joint in the URDF of `kinematics`; its own name where empty."""
 
     @property
     def scale_rad(self) -> float:
@@ -91,7 +97,7 @@ class Bus(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     kind: Text
     """Motor protocol: a file name in drivers/motors."""
     port: Text
-    """Serial port; relative to robot.toml where it begins with "./" or "../"."""
+    """Serial port, or CAN interface ("can0"); relative to robot.toml where it begins with "./" or "../"."""
     baud: int = 1_000_000
     """Line speed, bit/s."""
     joints: Annotated[tuple[Joint, ...], Meta(min_length=1)]
@@ -113,6 +119,10 @@ class Camera(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Rows, pixels."""
     fps: Annotated[float, Meta(gt=0, le=1000)] = 30.0
     """Frames a second that it must deliver."""
+    format: Literal["", "mjpg", "yuyv"] = ""
+    """Pixel format on the wire; whichever can do the mode where empty."""
+    exposure_ms: Annotated[float, Meta(ge=0, le=10_000)] = 0.0
+    """Exposure of every frame; 0 leaves it to the camera."""
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -151,6 +161,63 @@ class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Permissions of the control socket, octal."""
 
 
+class Estop(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One input that stops the robot when it is pressed (docs/hand.md)."""
+
+    name: Name
+    """Its name in messages."""
+    kind: Text
+    """Kind of input: a file name in drivers/estops."""
+    device: Text
+    """Where it is, such as "/dev/gpiochip0"; relative to robot.toml where it begins with "./" or "../"."""
+    input: Text
+    """Which of the device's inputs, as its driver names it: a line such as "17", a key such as "BTN_SOUTH"."""
+
+
+class LeaderJoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One joint of the leader arm, in the place of the robot's joint that follows it."""
+
+    id: Annotated[int, Meta(ge=0, le=253)]
+    """Address of its motor on the leader's bus."""
+    model: Text = "sts3215"
+    """Motor model, checked against what the motor itself answers."""
+    scale: Annotated[float, Meta(ge=-10, le=10)] = 1.0
+    """How far the robot's joint turns where the leader's turns by one; negative turns the direction around."""
+
+
+class Leader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A second arm, moved by hand, that the robot's arm follows in a takeover (docs/hand.md)."""
+
+    kind: Text
+    """Motor protocol: a file name in drivers/motors."""
+    port: Text
+    """Serial port; relative to robot.toml where it begins with "./" or "../"."""
+    baud: int = 1_000_000
+    """Line speed, bit/s."""
+    joints: Annotated[tuple[LeaderJoint, ...], Meta(min_length=1)]
+    """One for each joint of the robot, in the robot's order."""
+
+
+class GamepadAxis(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One axis of the gamepad and the joint that it moves."""
+
+    axis: Text
+    """Its name or number: ABS_X and ABS_Y, ABS_RX and ABS_RY are the sticks, ABS_HAT0X and ABS_HAT0Y the cross."""
+    joint: Text
+    """Joint that it moves, as in reports."""
+    speed: Annotated[float, Meta(ge=-1000, le=1000)]
+    """The joint's units a second at full deflection; negative turns the direction around."""
+
+
+class Gamepad(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A gamepad that the arm follows in a takeover (docs/hand.md)."""
+
+    device: Text
+    """Its path, best in /dev/input/by-id; relative to robot.toml where it begins with "./" or "../"."""
+    axes: Annotated[tuple[GamepadAxis, ...], Meta(min_length=1)]
+    """Joints without an axis stay where they are."""
+
+
 class Deadlines(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """When each arrow of the frame's way is late."""
 
@@ -166,10 +233,27 @@ class Deadlines(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """Longest serial cycle: one write and one read."""
     serial_misses: Annotated[int, Meta(ge=1, le=100_000)] = 10
     """Serial cycles in a row that may fail before HOLD."""
+    hand_age_ms: Milliseconds = 200.0
+    """Age of the newest reading of leader or gamepad at which a takeover ends in HOLD."""
     coast_ms: Milliseconds = 1000.0
     """Longest COAST before HOLD."""
     stuck_ms: Milliseconds = 500.0
     """The kernel ends a process whose control thread has not ticked for this long."""
+
+
+class Kinematics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The arm's shape, for policies that act in end-effector space (docs/kinematics.md)."""
+
+    urdf: str = ""
+    """Path of the robot's URDF, relative to robot.toml; no kinematics where empty."""
+    tip: str = ""
+    """Link of the URDF that the policy moves: the grip point, with the axes that the policy was taught."""
+    gripper: str = ""
+    """Name of the joint that opens and closes the gripper."""
+    gripper_open: Literal["highest", "lowest"] = "highest"
+    """Which end of that joint's position is the open gripper; the other end is the closed one."""
+    unreachable_mm: Annotated[float, Meta(gt=0, le=1000)] = 20.0
+    """An inference fails where the arm gets no nearer than this to a pose that it asks for."""
 
 
 class Episode(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -190,27 +274,45 @@ class Robot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Every camera the policy looks through."""
     buses: Annotated[tuple[Bus, ...], Meta(min_length=1)]
     """Every line of motors, in the order of the policy's state and action."""
+    calibration: str = ""
+    """Folder of what `edge calibrate` has measured, relative to robot.toml; only robot.toml's figures where empty."""
+    estops: tuple[Estop, ...] = ()
+    """Every input that stops the robot."""
+    leader: Leader | None = None
+    """The arm that a person takes over with."""
+    gamepad: Gamepad | None = None
+    """The gamepad that a person takes over with, where there is no leader."""
     control: Control = Control()
     """The control thread."""
     deadlines: Deadlines = Deadlines()
     """When each arrow of the frame's way is late."""
     episode: Episode = Episode()
     """The life of one task."""
+    kinematics: Kinematics = Kinematics()
+    """The arm's shape, for policies that act in end-effector space."""
 
     @property
     def joints(self) -> tuple[Joint, ...]:
         """Every joint of every bus, in the order of the policy's state and action."""
         return tuple(joint for bus in self.buses for joint in bus.joints)
 
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """Names in joint order; `group.name` on a robot of several groups, where a name may stand for two."""
+        named = [(j.group or bus.name, j.name) for bus in self.buses for j in bus.joints]
+        several = len({group for group, _ in named}) > 1
+        return tuple(f"{group}.{name}" if several else name for group, name in named)
 
-def load(path: str | Path) -> Robot:
-    """Read and check one robot.toml; paths in the answer are absolute.
 
-    Raises `ConfigError`, one line that names the file and the key, for anything that is not a possible robot.
+def load(path: str | Path, *, calibrated: bool = True) -> Robot:
+    """Read and check one robot.toml; paths in the answer are absolute, and what was calibrated is as it was measured.
+
+    Without `calibrated` no other file is read. Raises `ConfigError`, one line that names the file and the key, for
+    anything that is not a possible robot.
     """
     from edge_runtime import config_check
 
-    return config_check.load(Path(path))
+    return config_check.load(Path(path), calibrated=calibrated)
 
 
 def schema() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from edge_runtime import calibrated as calibration
 from edge_runtime.config import Robot
 from edge_runtime.config_rules import problems
 from edge_runtime.errors import ConfigError
@@ -23,14 +24,15 @@ else:
 _AT = re.compile(r"(?: - at `\$\.?(?P<key>[^`]*)`)?$")
 
 
-def load(path: Path) -> Robot:
-    """Read, check, and make paths absolute. Raises `ConfigError`."""
+def load(path: Path, *, calibrated: bool = True) -> Robot:
+    """Read, check, make paths absolute, and put in what was calibrated. Raises `ConfigError`."""
     try:
-        return parse(path.read_bytes(), folder=path.parent)
+        robot = parse(path.read_bytes(), folder=path.parent)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error.__cause__
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    return calibration.apply(robot) if calibrated else robot
 
 
 def parse(text: bytes, folder: Path) -> Robot:
@@ -61,6 +63,7 @@ def build(document: dict[str, Any], folder: Path) -> Robot:
 
 def _unknown_keys(value: object, kind: msgspec.inspect.Type, key: str) -> Iterator[str]:
     """Every key that no structure has, by its dotted name."""
+    kind = _present(kind)
     if isinstance(kind, msgspec.inspect.StructType) and isinstance(value, dict):
         fields = {f.encode_name: f.type for f in kind.fields}
         for name, inner in value.items():
@@ -72,6 +75,14 @@ def _unknown_keys(value: object, kind: msgspec.inspect.Type, key: str) -> Iterat
     elif isinstance(kind, msgspec.inspect.VarTupleType) and isinstance(value, list):
         for index, inner in enumerate(value):
             yield from _unknown_keys(inner, kind.item_type, f"{key}[{index}]")
+
+
+def _present(kind: Any) -> Any:
+    """The type of a value that is there, where it may be left out or has limits."""
+    kind = getattr(kind, "type", kind)
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return next(t for t in kind.types if not isinstance(t, msgspec.inspect.NoneType))
+    return kind
 
 
 def _in_words(message: str, document: dict[str, Any]) -> str:
@@ -96,7 +107,7 @@ def _look_up(key: str, document: dict[str, Any]) -> tuple[object, object]:
     value: Any = document
     kind: Any = msgspec.inspect.type_info(Robot)
     for part in re.findall(r"\w+|\[\d+\]", key):
-        kind = getattr(kind, "type", kind)
+        kind = _present(kind)
         if part.startswith("["):
             index = int(part[1:-1])
             value = value[index]
@@ -122,10 +133,16 @@ def _absolute(robot: Robot, folder: Path) -> Robot:
     def resolve(place: str) -> str:
         return str(folder / place) if place.startswith(("./", "../")) else place
 
+    kinematics = robot.kinematics
     return msgspec.structs.replace(
         robot,
         policy=msgspec.structs.replace(robot.policy, bundle=str(folder / robot.policy.bundle)),
+        calibration=str(folder / robot.calibration) if robot.calibration else "",
         control=msgspec.structs.replace(robot.control, socket=str(folder / robot.control.socket)),
+        kinematics=msgspec.structs.replace(kinematics, urdf=str(folder / kinematics.urdf) if kinematics.urdf else ""),
         cameras=tuple(msgspec.structs.replace(c, device=resolve(c.device)) for c in robot.cameras),
         buses=tuple(msgspec.structs.replace(b, port=resolve(b.port)) for b in robot.buses),
+        estops=tuple(msgspec.structs.replace(e, device=resolve(e.device)) for e in robot.estops),
+        leader=robot.leader and msgspec.structs.replace(robot.leader, port=resolve(robot.leader.port)),
+        gamepad=robot.gamepad and msgspec.structs.replace(robot.gamepad, device=resolve(robot.gamepad.device)),
     )

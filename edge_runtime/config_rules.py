@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from edge_runtime import plugins
-from edge_runtime.config import Bus, Camera, Joint, Robot
+from edge_runtime.config import Bus, Camera, Joint, Leader, Robot
 from edge_runtime.suggest import did_you_mean
 
 BAUDS = (
@@ -29,6 +29,9 @@ def problems(robot: Robot) -> Iterator[str]:
     yield from _cameras(robot.cameras)
     yield from _buses(robot.buses)
     yield from _control(robot)
+    yield from _kinematics(robot)
+    yield from _estops(robot)
+    yield from _hand(robot)
 
 
 def _values(value: object, key: str) -> Iterator[str]:
@@ -60,14 +63,12 @@ def _cameras(cameras: tuple[Camera, ...]) -> Iterator[str]:
 
 def _buses(buses: tuple[Bus, ...]) -> Iterator[str]:
     yield from _unique("buses[{}].name", [b.name for b in buses])
-    yield from _unique("buses[{}].port", [b.port if "/" in b.port else (b.port, b.name) for b in buses])
+    yield from _unique("buses[{}].port", [(b.port, b.name) if b.kind == "null" else b.port for b in buses])
     full_names: dict[tuple[str, str], str] = {}
     for index, bus in enumerate(buses):
         key = f"buses[{index}]"
         yield from _known(f"{key}.kind", bus.kind, "drivers.motors")
-        if bus.baud not in BAUDS:
-            near = min(BAUDS, key=lambda rate: abs(rate - bus.baud))
-            yield f"{key}.baud: no motor bus runs at {bus.baud} bit/s, did you mean {near}?"
+        yield from _baud(f"{key}.baud", bus.baud)
         yield from _unique(key + ".joints[{}].id", [j.id for j in bus.joints])
         for place, joint in enumerate(bus.joints):
             where = f"{key}.joints[{place}]"
@@ -96,6 +97,56 @@ def _control(robot: Robot) -> Iterator[str]:
     size = len(os.fsencode(robot.control.socket))
     if size > SOCKET_PATH_BYTES:
         yield f"control.socket: {robot.control.socket} has {size} bytes, a socket's path at most {SOCKET_PATH_BYTES}"
+
+
+def _kinematics(robot: Robot) -> Iterator[str]:
+    shape, names = robot.kinematics, [joint.name for joint in robot.joints]
+    for key in ("urdf", "tip", "gripper"):
+        if not getattr(shape, key) and (shape.urdf or shape.tip or shape.gripper):
+            yield f"kinematics.{key}: is missing"
+    if shape.gripper and shape.gripper not in names:
+        yield f"kinematics.gripper: there is no joint {shape.gripper}{did_you_mean(shape.gripper, names)}"
+
+
+def _estops(robot: Robot) -> Iterator[str]:
+    yield from _unique("estops[{}].name", [e.name for e in robot.estops])
+    yield from _unique("estops[{}].input", [(e.device, e.input) for e in robot.estops])
+    for index, estop in enumerate(robot.estops):
+        yield from _known(f"estops[{index}].kind", estop.kind, "drivers.estops")
+
+
+def _hand(robot: Robot) -> Iterator[str]:
+    leader, pad = robot.leader, robot.gamepad
+    if leader is not None and pad is not None:
+        yield "gamepad: the arm follows one hand, and there is a leader: take one of them out"
+    if leader is not None:
+        yield from _leader(leader, robot)
+    if pad is not None:
+        names = robot.joint_names
+        for index, axis in enumerate(pad.axes):
+            if axis.joint not in names:
+                yield f"gamepad.axes[{index}].joint: there is no joint {axis.joint}{did_you_mean(axis.joint, names)}"
+        yield from _unique("gamepad.axes[{}].axis", [a.axis for a in pad.axes])
+        yield from _unique("gamepad.axes[{}].joint", [a.joint for a in pad.axes])
+
+
+def _leader(leader: Leader, robot: Robot) -> Iterator[str]:
+    yield from _known("leader.kind", leader.kind, "drivers.motors")
+    yield from _baud("leader.baud", leader.baud)
+    if len(leader.joints) != len(robot.joints):
+        yield f"leader.joints: the robot has {len(robot.joints)} joints and its leader {len(leader.joints)}"
+    yield from _unique("leader.joints[{}].id", [j.id for j in leader.joints])
+    if "/" in leader.port and leader.port in (taken := {bus.port: bus.name for bus in robot.buses}):
+        yield f"leader.port: {leader.port} is the port of bus {taken[leader.port]}"
+    for index, joint in enumerate(leader.joints):
+        if joint.scale == 0:
+            yield f"leader.joints[{index}].scale: 0 would never move the joint"
+
+
+def _baud(key: str, baud: int) -> Iterator[str]:
+    if baud not in BAUDS:
+        near = min(BAUDS, key=lambda rate: abs(rate - baud))
+        yield f"{key}: no motor bus runs at {baud} bit/s, did you mean {near}?"
 
 
 def _known(key: str, name: str, package: str) -> Iterator[str]:

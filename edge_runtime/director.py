@@ -8,7 +8,10 @@ from drivers.errors import DriverError
 from edge_runtime.buses import Buses
 from edge_runtime.config import Robot
 from edge_runtime.errors import CommandError
+from edge_runtime.estop import Estops
 from edge_runtime.events import Report
+from edge_runtime.hand import HandSource
+from edge_runtime.join import Join
 from edge_runtime.limits import Floats, Limits
 from edge_runtime.link import IDLE, Link, Order, Request
 from edge_runtime.pacer import Pacer
@@ -19,6 +22,8 @@ from edge_runtime.states import (
     DISARMED,
     PARK,
     SAFE,
+    TAKEN,
+    TAKEN_TASK,
     TASK,
     TO_START,
     Command,
@@ -29,8 +34,14 @@ from edge_runtime.states import (
     State,
     Trigger,
 )
+from edge_runtime.takeover import Takeover
 from edge_runtime.torque import Torque
-from edge_runtime.trajectory import Follow, Motion, Stop, Transfer
+from edge_runtime.trajectory import Motion, Stop, Transfer
+
+PATIENT = (Command.RESUME, Command.RESET, Command.DISARM)
+"""Commands that an arm that is still stopping does not take yet."""
+BEGINNING = (Command.ARM, Command.RESET)
+"""Commands that are refused while an e-stop is pressed."""
 
 
 class Director:
@@ -46,6 +57,8 @@ class Director:
         link: Link,
         pacer: Pacer,
         report: Report,
+        estops: Estops,
+        hand: HandSource | None,
     ) -> None:
         limits = Limits.of(robot)
         self._start_rad: Floats = np.array([j.start_rad for j in robot.joints])
@@ -57,8 +70,12 @@ class Director:
         self._link = link
         self._pacer = pacer
         self._report = report
-        self._follow = Follow(limits)
+        self._estops = estops
+        self._hand = hand
+        self._hand_age_ms = robot.deadlines.hand_age_ms
+        self._join = Join(limits, pacer.period_ns)
         self._stop = Stop(limits)
+        self._takeover = Takeover(limits, pacer.period_ns / 1e9, hand.readings if hand is not None else None)
         self._transfer = Transfer(limits)
         self._motion: Motion = self._stop
         self._number = 0
@@ -83,13 +100,13 @@ class Director:
     @property
     def chunk_ns(self) -> int:
         """Capture time of the frame behind the present setpoint, 0 where there is none."""
-        chunk = self._follow.chunk
-        return chunk.capture_ns if chunk is not None and self._motion is self._follow else 0
+        chunk = self._join.chunk
+        return chunk.capture_ns if chunk is not None and self._motion is self._join else 0
 
     @property
     def chunk_over(self) -> bool:
         """The last action of the chunk was due."""
-        return self._follow.over
+        return self._join.over
 
     @property
     def failure(self) -> str:
@@ -104,10 +121,10 @@ class Director:
 
     def sample(self, t_ns: int, out: Floats) -> None:
         """Write the setpoint due at `t_ns` into `out` [n]."""
-        if self._motion is self._follow:
+        if self._motion is self._join:
             chunk = self._link.chunks.take()
-            if chunk is not None and chunk is not self._follow.chunk and chunk.request == self._number:
-                self._follow.begin(chunk)
+            if chunk is not None and chunk is not self._join.chunk and chunk.request == self._number:
+                self._join.take(chunk, self._limiter.position_rad, self._limiter.velocity_rad_s)
         self.still = self._motion.sample(t_ns, out)
 
     def postpone(self, duration_ns: int) -> None:
@@ -150,6 +167,8 @@ class Director:
         self._report(str(after), cause)
         if after.phase is Phase.NONE or (after is PARK and before.phase is Phase.TASK):
             self.prompt = None
+        if before is TASK or before is COAST:
+            self._left_ns = self._deadline_ns - self._pacer.due_ns
         if after is TASK and before is not COAST:
             self._run(before)
         elif after is TO_START:
@@ -158,11 +177,18 @@ class Director:
             self._move_to(self._park_rad)
         elif after is COAST:
             self.coast_began_ns = self._pacer.due_ns
-        elif after.state is State.HOLD and before.state is not State.HOLD:
-            self._halt()
         elif after is SAFE:
             self._torque.make_safe()
-        if after is not TASK and after is not COAST:
+        elif after.state is State.TAKEOVER:
+            self._takeover.begin(self._limiter.position_rad, self._limiter.velocity_rad_s)
+            self._motion = self._takeover
+        elif trigger is Command.HANDBACK:
+            self._takeover.release()
+        elif before is TAKEN or (after.state is State.HOLD and before.state is not State.HOLD):
+            self._halt()
+        if after is TAKEN_TASK:
+            self._link.request = Request(self._number, self.prompt, person=True)
+        elif after is not TASK and after is not COAST:
             self._link.request = IDLE
 
     def finish(self, cause: str) -> None:
@@ -175,8 +201,10 @@ class Director:
     def _prepare(self, order: Order) -> None:
         """What must succeed before the mode changes. `CommandError`: it stays. `DriverError`: torque is in doubt."""
         command, holding = order.command, self.mode.state is State.HOLD
-        if holding and command is not Command.STOP and not self.still:
+        if command in PATIENT and self.mode.drives and not self.still:
             raise CommandError("still stopping, try again")
+        if command in BEGINNING and (pressed := self._estops.pressed(self._pacer.woken_ns)):
+            raise CommandError(f"{pressed}: release it first")
         if command is Command.ARM or (command is Command.RESET and holding):
             self._torque.take()
             self._limiter.start_from(self._buses.measured_rad)
@@ -190,13 +218,14 @@ class Director:
             if self.mode is DISARMED:  # torque as it was found, perhaps by a run that ended holding
                 self._torque.reconnect()
             self._torque.let_go()
+        elif command is Command.TAKEOVER:
+            self._check_hand()
         elif command is Command.TASK and order.prompt is not None:
             self.prompt = order.prompt
             self._report("task", order.prompt.instruction)
 
     def _halt(self) -> None:
         """Come to rest from the last setpoint."""
-        self._left_ns = self._deadline_ns - self._pacer.due_ns
         self._stop.begin(self._limiter.position_rad, self._limiter.velocity_rad_s, self._pacer.due_ns)
         self._motion = self._stop
 
@@ -205,14 +234,31 @@ class Director:
         self._transfer.begin(limiter.position_rad, limiter.velocity_rad_s, pose_rad, self._pacer.due_ns)
         self._motion = self._transfer
 
+    def _check_hand(self) -> None:
+        """Raise `CommandError` where nothing is there for a person to drive with."""
+        hand = self._hand
+        if hand is None:
+            raise CommandError("robot.toml has neither [leader] nor [gamepad]")
+        if hand.trouble:
+            raise CommandError(f"the hand is lost: {hand.trouble}")
+        age_ms = (self._pacer.woken_ns - hand.stamp_ns) / 1e6
+        if age_ms > self._hand_age_ms:
+            raise CommandError(f"the newest reading of the hand is {age_ms:.0f} ms old, limit {self._hand_age_ms:g} ms")
+
     def _run(self, before: Mode) -> None:
         """Follow the chunks of a new request: of a new episode, or of one that was held, with the time it had left."""
         self._number += 1
-        self._follow.begin(None)
-        self._motion = self._follow
+        if before.state is State.TAKEOVER:
+            self._takeover.release()
+            self._join.begin(self._takeover)
+        else:
+            self._limiter.start_from(self._limiter.position_rad)  # it is at rest
+            self._halt()
+            self._join.begin(self._stop)
+        self._motion = self._join
         self.task_began_ns = self._pacer.due_ns
         self._ask()
-        if before.state is State.HOLD:
+        if before.state is State.HOLD or before.state is State.TAKEOVER:
             self._deadline_ns = self._pacer.due_ns + self._left_ns
         else:
             self.episodes += 1

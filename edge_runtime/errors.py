@@ -34,5 +34,9 @@ class MalformedTokens(EdgeError):
     """The model wrote a sequence of action tokens that means no action."""
 
 
+class UnreachablePose(EdgeError):
+    """A policy asked for a pose of the end effector that the arm gets nowhere near."""
+
+
 class CommandError(EdgeError):
     """A command that did not reach the running robot, or that it cannot take now."""

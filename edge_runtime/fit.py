@@ -21,8 +21,14 @@ _RAD = {"rad": 1.0, "deg": math.pi / 180.0}
 def check_fit(robot: Robot, spec: PolicySpec) -> None:
     """Raise `ConfigError` or `BundleError` where a camera, a joint or the control mode of `spec` is not the robot's."""
     _cameras(robot, spec)
+    if spec.pose is not None:
+        _kinematics(robot)
+        return
     if spec.control_mode != "absolute":
-        raise BundleError(f"{robot.policy.bundle}: its actions are {spec.control_mode}, not absolute")
+        raise BundleError(
+            f"{robot.policy.bundle}: its actions are {spec.control_mode}, in a convention that it does not say: "
+            "export it again, telling whose it is (docs/kinematics.md)"
+        )
     for what, vector in (("state", spec.state), ("action", spec.action)):
         if vector.dims:
             _joints(robot, what, vector)
@@ -54,6 +60,15 @@ def _cameras(robot: Robot, spec: PolicySpec) -> None:
     for name, slot in want.items():
         if name not in have and slot.missing == "refuse":
             raise ConfigError(f"cameras: the policy needs a camera {name}, the robot has {', '.join(have)}")
+
+
+def _kinematics(robot: Robot) -> None:
+    """Whether the arm's shape is known at all; `pose_space` sees whether the URDF is the robot's."""
+    if not robot.kinematics.urdf:
+        raise ConfigError(
+            f"kinematics: is missing, and {robot.policy.bundle} acts in end-effector space: "
+            "say urdf, tip and gripper (docs/kinematics.md)"
+        )
 
 
 def _joints(robot: Robot, what: str, vector: VectorSpec) -> None:

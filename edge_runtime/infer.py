@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -26,6 +27,7 @@ from edge_runtime.policies import flow, tokens
 from edge_runtime.policies.base import Observation, Prompt
 from edge_runtime.policies.graph_policy import GraphPolicy, recorded
 from edge_runtime.policy import open_policy
+from edge_runtime.pose_text import convention
 from edge_runtime.suggest import did_you_mean
 
 Tensors = dict[str, NDArray[Any]]
@@ -212,6 +214,7 @@ def facts(found: Inferred, out: Path) -> dict[str, Any]:
         "names": list(spec.action.names),
         "units": list(spec.action.units),
         "control_mode": spec.control_mode,
+        "pose": msgspec.to_builtins(spec.pose),
         "dt_s": spec.dt_s,
         "actions": found.tensors["actions"].tolist(),
         "inference_ms": found.milliseconds,
@@ -228,6 +231,7 @@ def text(found: Inferred, out: Path) -> str:
     return "\n".join(
         [
             f"{len(actions)} actions at {1.0 / spec.dt_s:g} Hz, {', '.join((spec.control_mode, *units))}",
+            *([f"  {convention(spec)}"] if spec.pose else []),
             "  " + "  ".join(f"{name[-9:]:>9}" for name in spec.action.names),
             *("  " + row for row in rows),
             *more,

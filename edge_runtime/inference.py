@@ -8,8 +8,9 @@ from contextlib import suppress
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.action_space import ActionSpace
 from edge_runtime.clock import Clock
-from edge_runtime.errors import MalformedTokens
+from edge_runtime.errors import MalformedTokens, UnreachablePose
 from edge_runtime.events import Report
 from edge_runtime.limits import Floats
 from edge_runtime.link import Link, Request
@@ -42,8 +43,7 @@ class Inference:
         inferences: Inferences,
         arrived: threading.Event,
         report: Report,
-        state_units_rad: Floats,
-        action_units_rad: Floats,
+        space: ActionSpace,
         recording: Recording | None = None,
     ) -> None:
         spec = policy.spec
@@ -61,11 +61,12 @@ class Inference:
         self._arrived = arrived
         self._report = report
         self._recording = recording
-        self._per_rad = 1.0 / state_units_rad
-        self._rad = action_units_rad
-        self._state_rad: Floats = np.zeros(spec.state.dims)
+        self.space = space
+        self._measured_rad: Floats = np.zeros(len(link.joints.back))
         self._state: NDArray[np.float32] = np.zeros(spec.state.dims, dtype=np.float32)
         self._actions: NDArray[np.float32] = np.zeros((spec.horizon, spec.action.dims), dtype=np.float32)
+        self._watched_ns = 0
+        """When a person's driving was last offered to the recording."""
         self._stop = threading.Event()
         self._thread = helper(self._run, "inference")
         self._warm = threading.Event()
@@ -92,8 +93,10 @@ class Inference:
         """
         if request.prompt is None or request is self._link.terminated:
             return False
+        if request.person:
+            return self._watch(request.prompt.instruction)
         try:
-            capture_ns = self._observer.observe(self._state_rad)
+            capture_ns = self._observer.observe(self._measured_rad)
             if not capture_ns:
                 return False
             self._link.inference_started_ns = began_ns = self._clock.now_ns()
@@ -113,18 +116,42 @@ class Inference:
             self._link.failure = (request.number, "")
             self._link.terminated = request
         elif np.isfinite(self._actions).all():
-            self._publish(request, capture_ns, ended_ns)
-            self._offer(request, request.prompt.instruction, capture_ns, ended_ns)
+            self._planned(request, request.prompt.instruction, capture_ns, ended_ns)
         else:
             self._fail(request, "the policy's actions are not finite")
         return True
 
+    def _watch(self, instruction: str) -> bool:
+        """While a person drives: what is seen goes to the recording, the setpoint as action, at the policy's rate."""
+        now_ns, setpoint = self._clock.now_ns(), self._link.setpoints.take()
+        if self._recording is None or setpoint is None or now_ns - self._watched_ns < self._link.chunks.back.dt_ns:
+            return False
+        capture_ns = self._observer.observe(self._measured_rad)
+        if not capture_ns or not self.space.told(setpoint, self._actions):
+            return False
+        self._watched_ns = now_ns
+        self.space.observe(self._measured_rad, self._state)
+        self._recording.offer(
+            instruction, capture_ns, now_ns, self._observer.frames, self._state, self._actions, person=True
+        )
+        return True
+
+    def _planned(self, request: Request, instruction: str, capture_ns: int, ended_ns: int) -> None:
+        try:
+            self._publish(request, capture_ns, ended_ns)
+        except UnreachablePose as error:
+            self._fail(request, str(error), "unreachable pose")
+        else:
+            self._offer(request, instruction, capture_ns, ended_ns)
+
     def _publish(self, request: Request, capture_ns: int, ended_ns: int) -> None:
         chunk = self._link.chunks.back
-        np.multiply(self._actions, self._rad, out=chunk.actions)
-        self.chunks += 1
-        chunk.sequence, chunk.request = self.chunks, request.number
+        chunk.request = request.number
         chunk.capture_ns, chunk.ready_ns = capture_ns, ended_ns
+        joints = self._link.joints.take()
+        self.space.plan(self._actions, self._measured_rad if joints is None else joints, chunk)
+        self.chunks += 1
+        chunk.sequence = self.chunks
         self._link.chunks.publish()
         self._link.failure = (request.number, "")
 
@@ -134,7 +161,7 @@ class Inference:
             self._recording.offer(instruction, capture_ns, ended_ns, self._observer.frames, self._state, self._actions)
 
     def _call(self, prompt: Prompt) -> None:
-        np.multiply(self._state_rad, self._per_rad, out=self._state, casting="same_kind")
+        self.space.observe(self._measured_rad, self._state)
         self._policy.infer(Observation(self._observer.frames, self._state, prompt), self._actions)
 
     def _fail(self, request: Request, cause: str, event: str = "inference failed") -> None:

@@ -27,6 +27,7 @@ from edge_runtime.bundle_spec import (
 )
 from edge_runtime.errors import BundleError
 from edge_runtime.layer_table import LayerTable
+from edge_runtime.pose_text import convention
 
 WIDTH = 100
 """Columns of the text."""
@@ -105,6 +106,7 @@ def _interface(bundle: Bundle) -> list[str]:
         *_field("cameras", f"(height x width) {'; '.join(map(_camera, spec.cameras))}"),
         *_field("state", _vector(spec.state, spec.state_normalisation)),
         *_field("action", action),
+        *(_field("convention", convention(spec)) if spec.pose else []),
         *_field("chunk", f"{_actions(spec)} at {1.0 / spec.dt_s:g} Hz{rate[m.source.rate]}"),
         *_field("head", _head(spec.head)),
         *_field("instruction", _prompt(spec.prompt) + ("" if m.tokenizer else "; no tokenizer: tokens only")),

@@ -28,7 +28,7 @@ class Limits:
         """The limits that robot.toml sets."""
         joints = robot.joints
         return cls(
-            names=joint_names(robot),
+            names=robot.joint_names,
             lower=np.array([j.position_rad[0] for j in joints]),
             upper=np.array([j.position_rad[1] for j in joints]),
             velocity=np.array([j.velocity_rad_s for j in joints]),
@@ -38,7 +38,5 @@ class Limits:
 
 
 def joint_names(robot: Robot) -> tuple[str, ...]:
-    """Names in joint order; `group.name` on a robot of several groups, where a bare name may stand for two joints."""
-    named = [(j.group or bus.name, j.name) for bus in robot.buses for j in bus.joints]
-    several = len({group for group, _ in named}) > 1
-    return tuple(f"{group}.{name}" if several else name for group, name in named)
+    """`robot.joint_names`."""
+    return robot.joint_names

@@ -14,10 +14,14 @@ from edge_runtime.states import Command
 
 
 class Request(NamedTuple):
-    """What control asks of inference: chunks for a prompt, or nothing. A chunk of an older number is not used."""
+    """What control asks of inference: chunks for a prompt, or nothing. A chunk of an older number is not used.
+
+    While a `person` drives, no chunks are asked for: what the person does is watched, for the recording.
+    """
 
     number: int
     prompt: Prompt | None
+    person: bool = False
 
 
 IDLE = Request(0, None)
@@ -31,6 +35,8 @@ class Link:
         """Written by control."""
         self.joints: Slot[Floats] = Slot(np.zeros(n), np.zeros(n), np.zeros(n))
         """Measured positions [n], rad. Written by control."""
+        self.setpoints: Slot[Floats] = Slot(np.zeros(n), np.zeros(n), np.zeros(n))
+        """Commanded positions [n], rad. Written by control."""
         self.chunks = Slot(Chunk(horizon, n, dt_ns), Chunk(horizon, n, dt_ns), Chunk(horizon, n, dt_ns))
         """Written by inference."""
         self.inference_started_ns = 0

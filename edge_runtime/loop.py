@@ -8,19 +8,24 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 from drivers.motors.base import MotorBus
+from edge_runtime import calibrated
 from edge_runtime.buses import Buses
 from edge_runtime.clock import Clock
 from edge_runtime.config import Robot
 from edge_runtime.director import Director
 from edge_runtime.errors import EdgeError
+from edge_runtime.estop import Estops, Input
 from edge_runtime.events import EventQueue
+from edge_runtime.hand import HandSource
 from edge_runtime.limits import Limits
 from edge_runtime.link import Link, Order
 from edge_runtime.pacer import Pacer
 from edge_runtime.recorder import Ticks
+from edge_runtime.recovery import Recovery
 from edge_runtime.safety import Limiter
 from edge_runtime.states import SAFE, Command, State
 from edge_runtime.torque import Pet, Torque
@@ -32,7 +37,7 @@ INSIST_S = 2.0
 """A safe action that a bus did not confirm is tried again after this much of ticks."""
 CYCLE_SHARE = 0.8
 """Longest serial cycle in periods, so that a bus that does not answer makes no tick late."""
-MOVING = (State.RUN, State.COAST)
+MOVING = (State.RUN, State.COAST, State.TAKEOVER)
 """States that a closing robot leaves by a stop first."""
 
 
@@ -58,12 +63,16 @@ class ControlLoop:
         clock: Clock,
         ticks: Ticks,
         pet: Pet,
+        estops: Sequence[Input] = (),
+        hand: HandSource | None = None,
     ) -> None:
         limits = Limits.of(robot)
         period_ns = round(1e9 / robot.control.rate_hz)
         self._clock = clock
         self._cameras = cameras
         self._link = link
+        self._estops = Estops(estops)
+        self._hand = hand
         self._events = events
         self._ticks = ticks
         self._pet = pet
@@ -77,10 +86,11 @@ class ControlLoop:
         self._sensor_age_ns = -1
         self._readings = Readings(len(cameras))
         self.pacer = Pacer(clock, period_ns)
-        self.buses = Buses(buses, clock, self._cycle_ns)
+        self.buses = Buses(buses, clock, self._cycle_ns, partial(calibrated.check, robot))
         self.limiter = Limiter(limits, period_ns / 1e9)
         self.watchdog = Watchdog(robot.deadlines, [c.name for c in cameras], self.buses.lines, events.report)
         self.torque = Torque(buses=self.buses, pacer=self.pacer, report=events.report, pet=pet)
+        self.recovery = Recovery(self.buses.lines, self.torque, clock, events.report)
         self.director = Director(
             robot,
             buses=self.buses,
@@ -89,6 +99,8 @@ class ControlLoop:
             link=link,
             pacer=self.pacer,
             report=events.report,
+            estops=self._estops,
+            hand=hand,
         )
         self.orders: deque[Order] = deque()
         """Commands from other threads, done one a tick."""
@@ -154,16 +166,19 @@ class ControlLoop:
 
     def _watch(self) -> None:
         """Nothing is written: the setpoint is wherever the joints are."""
-        self._cycle_began_ns = self._clock.now_ns()
-        self.buses.setpoint_rad[:] = self.buses.measured_rad
+        self.recovery.attempt()
         if self.director.mode is SAFE and self.torque.ours and self._ticks.total % self._insist_ticks == 0:
             self.torque.make_safe()
+        self._cycle_began_ns = self._clock.now_ns()
+        self.buses.setpoint_rad[:] = self.buses.measured_rad
 
     def _read(self) -> None:
         self.buses.read(self._cycle_began_ns)
         self._serial_ns = self._clock.now_ns() - self._cycle_began_ns
         self._link.joints.back[:] = self.buses.measured_rad
         self._link.joints.publish()
+        self._link.setpoints.back[:] = self.buses.setpoint_rad
+        self._link.setpoints.publish()
         if self._ticks.total % self._health_ticks == 0 and 2 * self._serial_ns < self._cycle_ns:
             self.buses.read_next_health(self._cycle_began_ns + self._cycle_ns)
 
@@ -172,6 +187,8 @@ class ControlLoop:
         now.now_ns = self._clock.now_ns()
         now.lateness_ns = self.pacer.lateness_ns
         now.still = director.still
+        now.pressed = self._estops.check(now.now_ns)
+        now.hand_ns = self._hand.stamp_ns if self._hand is not None else 0
         for index, camera in enumerate(self._cameras):
             now.frame_ns[index] = camera.capture_ns
         now.chunk_over = director.chunk_over

@@ -7,13 +7,14 @@ its newest frame is shows in `capture_ns`, which the watchdog reads.
 from __future__ import annotations
 
 import threading
+import time
 import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.cameras.base import Camera, Frame
+from drivers.cameras.base import Camera, Frame, Stamp
 from edge_runtime.events import Report
 from edge_runtime.limits import Floats
 from edge_runtime.link import Link
@@ -24,6 +25,8 @@ STALL_FRAMES = 8
 """A camera that delivers nothing for this many frame periods has stalled."""
 STALL_S = 0.25
 """… but never sooner than this."""
+LATE_PERIODS = 0.5
+"""A frame is late that arrives so much after it was due: a period after the last one, more where some were dropped."""
 JOIN_S = 3.0
 """How long the end of the run waits beyond a read's own limit for a camera, whose driver may hang for ever."""
 BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
@@ -49,16 +52,19 @@ class CameraThread:
         self.capture_ns = 0
         """Of the newest frame, 0 before the first."""
         self.pictures = Slot(*(Picture(settings.height, settings.width) for _ in range(3)))
-        self.counts = {"frames": 0, "dropped": 0, "frozen": 0, "reopened": 0}
-        """Frames; frames the device made and we never saw; frames with the same content again; times opened again."""
+        self.counts = {"frames": 0, "stamped by device": 0, "dropped": 0, "late": 0, "frozen": 0, "reopened": 0}
+        """Frames; those that bear the device's own stamp, the others are stamped as they come; frames the device made
+        and we never saw; frames that came late; frames with the same content again; times opened again."""
         self._camera = camera
         self._arrived = arrived
         self._report = report
         self._timeout_s = max(STALL_S, STALL_FRAMES / settings.fps)
+        self._period_ns = 1e9 / settings.fps
         self._stop = threading.Event()
         self._thread = helper(self._run, f"camera {self.name}")
         self._frame_id = -1
         self._content = -1
+        self._came_ns = 0
 
     def start(self) -> None:
         """Open the camera, then start the thread. Raises `DriverError` where it cannot be opened."""
@@ -77,18 +83,22 @@ class CameraThread:
         """Wait for the next frame and publish it. Raises `DriverError`."""
         picture = self.pictures.back
         stamp = self._camera.read_into(picture.pixels, self._timeout_s)
+        came_ns = time.monotonic_ns()
         picture.capture_ns = stamp.capture_ns
         self.pictures.publish()
         self.capture_ns = stamp.capture_ns
         self._arrived.set()
-        self._count(stamp.frame_id, zlib.crc32(picture.pixels.data))
+        self._count(stamp, came_ns, zlib.crc32(picture.pixels.data))
 
-    def _count(self, frame_id: int, content: int) -> None:
+    def _count(self, stamp: Stamp, came_ns: int, content: int) -> None:
         self.counts["frames"] += 1
+        self.counts["stamped by device"] += stamp.source == "device"
         self.counts["frozen"] += content == self._content
-        if 0 <= self._frame_id < frame_id:
-            self.counts["dropped"] += frame_id - self._frame_id - 1
-        self._frame_id, self._content = frame_id, content
+        if 0 <= self._frame_id < stamp.frame_id:
+            periods = stamp.frame_id - self._frame_id
+            self.counts["dropped"] += periods - 1
+            self.counts["late"] += came_ns - self._came_ns > (periods + LATE_PERIODS) * self._period_ns
+        self._frame_id, self._came_ns, self._content = stamp.frame_id, came_ns, content
 
     def _run(self) -> None:
         lost = 0
@@ -119,8 +129,8 @@ class Observer:
         self._seen_ns = [0] * len(self._cameras)
         self._link = link
 
-    def observe(self, state_rad: Floats) -> int:
-        """Fill the frame buffers and `state_rad` [n]; returns the capture time of the oldest frame among them.
+    def observe(self, measured_rad: Floats) -> int:
+        """Fill the frame buffers and `measured_rad` [n]; returns the capture time of the oldest frame among them.
 
         0, with the buffers as they were, until every camera has a frame that was not observed before.
         """
@@ -129,8 +139,7 @@ class Observer:
         joints = self._link.joints.take()
         if joints is None:
             return 0
-        if len(state_rad):  # a policy may read no state
-            state_rad[:] = joints
+        measured_rad[:] = joints
         for index, (camera, frame) in enumerate(self._cameras):
             picture = camera.pictures.take()
             if picture is not None:

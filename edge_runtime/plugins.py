@@ -15,7 +15,10 @@ from edge_runtime.suggest import did_you_mean
 _INSTALL = {
     "cv2": "opencv-python-headless",
     "serial": "pyserial",
+    "can": "'edge-runtime[can]'",
     **dict.fromkeys(("torch", "onnx", "onnx_ir", "onnxscript", "ml_dtypes"), "'edge-runtime[export]'"),
+    "gpiod": "'edge-runtime[gpio]'",
+    "pinocchio": "'edge-runtime[kinematics]'",
     "tensorrt_rtx_bindings": "'edge-runtime[rtx]'",
     **dict.fromkeys(("pyarrow", "av"), "'edge-runtime[datasets]'"),
     **dict.fromkeys(("tensorrt", "pycuda", "cuda"), "'edge-runtime[tensorrt]'"),

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
         print("usage: edge safe-stop robot.toml", file=sys.stderr)
         return 2
     try:
-        robot = config.load(arguments[0])
+        robot = config.load(arguments[0], calibrated=False)  # no angle matters to it
     except EdgeError as error:
         print(f"edge: {error}", file=sys.stderr)
         return 2

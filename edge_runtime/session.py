@@ -13,7 +13,9 @@ from edge_runtime.clock import Clock
 from edge_runtime.config import Robot
 from edge_runtime.control_socket import Answer, Waiting, refusal
 from edge_runtime.errors import InstructionError
+from edge_runtime.estop import EstopThread
 from edge_runtime.events import EventQueue
+from edge_runtime.hand import HandThread
 from edge_runtime.inference import Inference
 from edge_runtime.limits import joint_names
 from edge_runtime.link import Link, Order
@@ -44,6 +46,8 @@ class Session:
     inference: Inference
     loop: ControlLoop
     recording: Recording | None
+    estops: Sequence[EstopThread]
+    hand: HandThread | None
 
     def handle(self, request: dict[str, Any]) -> Waiting:
         """Begin what a client of the control socket asks for: {"cmd": …}, with "instruction" for a task."""
@@ -102,7 +106,10 @@ class Session:
                 **{f"frame {camera.name}": since(camera.capture_ns) for camera in self.cameras},
                 "chunk": since(director.chunk_ns),
                 "inference": since(self.link.inference_started_ns),
+                **({"hand": since(self.hand.stamp_ns)} if self.hand else {}),
             },
+            "buses": {line.name: line.lost or "connected" for line in buses.lines},
+            "estops": {one.name: one.trouble or ("pressed" if one.pressed else "released") for one in self.estops},
             "ticks": self.ticks.total,
             "missed": loop.pacer.missed,
             "joints": {
@@ -131,8 +138,12 @@ class Session:
             counts[f"health misses {line.name}"] = line.health_missed
         for camera in self.cameras:
             counts |= {f"camera {camera.name} {what}": count for what, count in camera.counts.items()}
+        counts |= {f"e-stop {one.name}": one.presses for one in self.estops}
+        if self.hand is not None:
+            counts["hand lost"] = self.hand.lost
         counts["inferences failed"] = self.inference.failed
         counts["malformed action tokens"] = getattr(self.policy, "malformed", self.inference.malformed)
+        counts |= self.inference.space.counts()
         if self.recording is not None:
             counts |= self.recording.counts()
         return counts

@@ -2,7 +2,7 @@
 
 A mode is a state and the phase of the episode in it. HOLD with a phase was commanded (`stop`) and may be resumed; HOLD
 without one is a fault's and, like SAFE, stays until a person resets it. A mode without a row for a trigger refuses it.
-Taking the arm over by hand will add a state TAKEOVER; until a device for it exists nothing could enter it.
+TAKEOVER with a phase interrupts a task, which the hand-back goes on with.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class State(IntEnum):
     """Stopping, or stopped, with torque."""
     SAFE = 5
     """Each motor's declared safe action is done. Nothing is written."""
+    TAKEOVER = 6
+    """A person drives."""
 
 
 class Phase(str, Enum):
@@ -53,6 +55,9 @@ class Command(str, Enum):
     RESUME = "resume"
     RESET = "reset"
     DONE = "done"
+    TAKEOVER = "takeover"
+    HANDBACK = "handback"
+    ESTOP = "estop"
 
 
 class Happening(str, Enum):
@@ -98,6 +103,8 @@ READY = Mode(State.READY)
 TO_START = Mode(State.RUN, Phase.TO_START)
 TASK = Mode(State.RUN, Phase.TASK)
 PARK = Mode(State.RUN, Phase.PARK)
+TAKEN = Mode(State.TAKEOVER)
+TAKEN_TASK = Mode(State.TAKEOVER, Phase.TASK)
 COAST = Mode(State.COAST, Phase.TASK)
 HELD_TO_START = Mode(State.HOLD, Phase.TO_START)
 HELD_TASK = Mode(State.HOLD, Phase.TASK)
@@ -106,23 +113,27 @@ FAULTED = Mode(State.HOLD)
 SAFE = Mode(State.SAFE)
 
 _C, _H = Command, Happening
-_BAD: dict[Trigger, Mode] = {_H.FAULT: FAULTED, _H.LOST: SAFE}
+_BAD: dict[Trigger, Mode] = {_C.ESTOP: FAULTED, _H.FAULT: FAULTED, _H.LOST: SAFE}
 _ENDS: dict[Trigger, Mode] = {_C.DONE: PARK, _H.TERMINATED: PARK, _H.TIMEOUT: PARK}
 _HELD: dict[Trigger, Mode] = {_C.RESET: READY, _C.DISARM: DISARMED, **_BAD}
+_TASK: dict[Trigger, Mode] = {_C.STOP: HELD_TASK, _C.TAKEOVER: TAKEN_TASK, **_ENDS, **_BAD}
+_MOVE: dict[Trigger, Mode] = {_C.TAKEOVER: TAKEN, _H.ARRIVED: READY, **_BAD}
 
 TRANSITIONS: Mapping[Mode, Mapping[Trigger, Mode]] = MappingProxyType(
     {
-        DISARMED: {_C.ARM: TO_START, _C.DISARM: DISARMED, _C.STOP: DISARMED, _H.LOST: SAFE},
-        READY: {_C.TASK: TO_START, _C.STOP: READY, _C.DISARM: DISARMED, **_BAD},
-        TO_START: {_C.TASK: TO_START, _C.STOP: HELD_TO_START, _H.ARRIVED: READY, _H.BEGIN: TASK, **_BAD},
-        TASK: {_C.TASK: TASK, _C.STOP: HELD_TASK, _H.LATE: COAST, **_ENDS, **_BAD},
-        COAST: {_C.TASK: COAST, _C.STOP: HELD_TASK, _H.FRESH: TASK, **_ENDS, **_BAD},
-        PARK: {_C.TASK: PARK, _C.STOP: HELD_PARK, _H.ARRIVED: READY, _H.BEGIN: TO_START, **_BAD},
-        HELD_TO_START: {_C.STOP: HELD_TO_START, _C.RESUME: TO_START, **_HELD},
-        HELD_TASK: {_C.STOP: HELD_TASK, _C.RESUME: TASK, **_HELD},
-        HELD_PARK: {_C.STOP: HELD_PARK, _C.RESUME: PARK, **_HELD},
+        DISARMED: {_C.ARM: TO_START, _C.DISARM: DISARMED, _C.STOP: DISARMED, _C.ESTOP: DISARMED, _H.LOST: SAFE},
+        READY: {_C.TASK: TO_START, _C.STOP: READY, _C.DISARM: DISARMED, _C.TAKEOVER: TAKEN, **_BAD},
+        TO_START: {_C.TASK: TO_START, _C.STOP: HELD_TO_START, _H.BEGIN: TASK, **_MOVE},
+        TASK: {_C.TASK: TASK, _H.LATE: COAST, **_TASK},
+        COAST: {_C.TASK: COAST, _H.FRESH: TASK, **_TASK},
+        PARK: {_C.TASK: PARK, _C.STOP: HELD_PARK, _H.BEGIN: TO_START, **_MOVE},
+        TAKEN: {_C.STOP: READY, _C.HANDBACK: READY, **_BAD},
+        TAKEN_TASK: {_C.STOP: HELD_TASK, _C.HANDBACK: TASK, _C.DONE: PARK, **_BAD},
+        HELD_TO_START: {_C.STOP: HELD_TO_START, _C.RESUME: TO_START, _C.TAKEOVER: TAKEN, **_HELD},
+        HELD_TASK: {_C.STOP: HELD_TASK, _C.RESUME: TASK, _C.TAKEOVER: TAKEN_TASK, **_HELD},
+        HELD_PARK: {_C.STOP: HELD_PARK, _C.RESUME: PARK, _C.TAKEOVER: TAKEN, **_HELD},
         FAULTED: {_C.STOP: FAULTED, _C.RESET: READY, **_BAD},
-        SAFE: {_C.STOP: SAFE, _C.RESET: DISARMED, _H.LOST: SAFE},
+        SAFE: {_C.STOP: SAFE, _C.ESTOP: SAFE, _C.RESET: DISARMED, _H.LOST: SAFE},
     }
 )
 

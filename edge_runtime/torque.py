@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from drivers.errors import DriverError
-from edge_runtime.buses import ACTION_NS, ATTEMPTS, Buses
+from edge_runtime.buses import ACTION_NS, ATTEMPTS, Buses, Line
 from edge_runtime.errors import CommandError
 from edge_runtime.events import Report
 from edge_runtime.pacer import Pacer
@@ -56,6 +56,11 @@ class Torque:
                 self._buses.reconnect()
         except DriverError as error:
             raise CommandError(f"no connection: {error}") from error
+
+    def renew(self, line: Line) -> None:
+        """Connect one lost bus again. Raises `DriverError`."""
+        with self._outside_the_tick():
+            self._buses.renew(line)
 
     @contextmanager
     def _outside_the_tick(self) -> Iterator[None]:

@@ -91,7 +91,10 @@ class Follow:
         if chunk is None:
             return True
         rows, last = chunk.rows, len(chunk.rows) - 1
-        k, rest_ns = divmod(t_ns - chunk.capture_ns, chunk.dt_ns)
+        k, rest_ns = divmod(t_ns - chunk.start_ns, chunk.dt_ns)
+        if k >= last and chunk.rests:
+            out[:] = rows[last]
+            return True
         if k > last or (k == last and rest_ns):
             return self._brake(chunk, t_ns, out)
         if k < 0:
@@ -115,7 +118,7 @@ class Follow:
             np.subtract(chunk.rows[last], chunk.rows[max(last - 1, 0)], out=self._step)
             self._step *= 1e9 / chunk.dt_ns
             np.clip(self._step, -self._fastest, self._fastest, out=self._step)
-            self._stop.begin(chunk.rows[last], self._step, chunk.capture_ns + last * chunk.dt_ns)
+            self._stop.begin(chunk.rows[last], self._step, chunk.start_ns + last * chunk.dt_ns)
         return self._stop.sample(t_ns, out)
 
 

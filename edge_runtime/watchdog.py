@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from edge_runtime.buses import Line
 from edge_runtime.config import Deadlines
 from edge_runtime.events import Report
-from edge_runtime.states import COAST, FAULTED, TASK, Happening, Mode
+from edge_runtime.states import COAST, FAULTED, TASK, Happening, Mode, State
 
 
 class Arrow:
@@ -48,6 +48,8 @@ class Readings:
     def __init__(self, cameras: int) -> None:
         self.now_ns = 0
         self.lateness_ns = 0
+        self.pressed = ""
+        """Which e-stop is pressed, or was since the last tick."""
         self.refused = ""
         """The joints whose setpoints were no numbers."""
         self.still = False
@@ -65,6 +67,8 @@ class Readings:
         self.terminated = False
         """The policy said that the present task is done."""
         self.coasting_since_ns = 0
+        self.hand_ns = 0
+        """Time of the newest reading of the hand that drives in TAKEOVER."""
 
 
 class Watchdog:
@@ -84,6 +88,7 @@ class Watchdog:
         self._chunk = Arrow("chunk late", "frame behind the chunk is {:.1f} ms old", deadlines.chunk_age_ms, report)
         self._inference = Arrow("inference late", "inference in flight for {:.1f} ms", deadlines.inference_ms, report)
         self._coast = Arrow("coast late", "coasting for {:.1f} ms", deadlines.coast_ms, report)
+        self._hand = Arrow("hand late", "newest reading of the hand is {:.1f} ms old", deadlines.hand_age_ms, report)
         self._of_task = (*self._frames, self._chunk, self._inference, self._coast)
 
     def judge(self, mode: Mode, now: Readings) -> Happening | None:
@@ -95,8 +100,10 @@ class Watchdog:
         if mode is FAULTED:
             return self._because(Happening.LOST, silent) if silent and now.still else None
         refused = f"setpoint of {now.refused} is not finite" if now.refused else ""
-        if fault := silent or self._motor_fault() or refused:
+        if fault := now.pressed or silent or self._motor_fault() or refused:
             return self._because(Happening.FAULT, fault)
+        if self._hand.check(now.now_ns - now.hand_ns if mode.state is State.TAKEOVER else 0):
+            return self._because(Happening.FAULT, self._hand.cause)
         if now.terminated and (mode is TASK or mode is COAST):  # a task that is done has nothing left to be late
             return self._because(Happening.TERMINATED, "the policy says that the task is done")
         if mode is TASK:
@@ -141,7 +148,9 @@ class Watchdog:
             if line.misses == 1:
                 self._report("serial miss", line.trouble)
             if line.misses and (line.gone or line.misses >= self._serial_misses):
-                silent = silent or f"{line.misses} serial cycles in a row failed: {line.trouble}"
+                line.lost = line.lost or line.trouble
+                how = "" if line.gone else f"{line.misses} serial cycles in a row failed: "
+                silent = silent or f"{how}{line.trouble}"
         return silent
 
     def _motor_fault(self) -> str:
@@ -154,6 +163,6 @@ class Watchdog:
     def counts(self) -> dict[str, int]:
         """How often each arrow became late: {"frame late": 2}."""
         counts: dict[str, int] = {}
-        for arrow in (self._tick, *self._of_task):
+        for arrow in (self._tick, self._hand, *self._of_task):
             counts[arrow.name] = counts.get(arrow.name, 0) + arrow.count
         return counts

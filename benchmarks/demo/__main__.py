@@ -57,7 +57,8 @@ def demo(console: Console) -> int:
     made = demo_bundle(OUT / "bundle", Stages(console))
     manifest = open_bundle(made).manifest
     console.print(f"    {made}: {len(manifest.files)} files as sealed; against PyTorch: {manifest.verdict}")
-    (OUT / "robot.toml").write_bytes(resources.files("drivers.sim").joinpath("robot.toml").read_bytes())
+    for name in ("robot.toml", "arm.urdf"):
+        (OUT / name).write_bytes(resources.files("drivers.sim").joinpath(name).read_bytes())
     console.print("[bold]2/4[/] simulated robot and runtime, each a process of its own")
     with ExitStack() as stack:
         simulator = stack.enter_context(SimProcess(OUT))

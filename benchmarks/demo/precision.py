@@ -99,9 +99,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def measured(
-    variant: Variant, bundle: Path, recording: Path, reference: list[bool], processes: int
-) -> dict[str, Any]:
+def measured(variant: Variant, bundle: Path, recording: Path, reference: list[bool], processes: int) -> dict[str, Any]:
     """Quantize `bundle`, judge what comes out, and say so."""
     out = WORK / variant.name.replace(" ", "-").replace(",", "").replace("'", "")
 

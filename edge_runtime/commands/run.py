@@ -57,20 +57,28 @@ def run(robot: str, seconds: float | None, report: Path | None, record_to: Path 
     "--dir", "folder", type=click.Path(path_type=Path), default=SIM, show_default=True, help="Its port and sockets."
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Layout of the table.")
-def sim(folder: Path, seed: int) -> int:
+@click.option("--protocol", type=click.Choice(["feetech", "dynamixel"]), help="Serve servos alone, for any client.")
+@click.option("--servos", type=click.IntRange(1, 252), help="How many of them, with ids from 1 (default 6).")
+def sim(folder: Path, seed: int, protocol: str | None, servos: int | None) -> int:
     """Serve the simulated robot until Ctrl-C.
 
-    Its robot.toml appears beside its port and sockets, so that `edge run DIR/robot.toml` drives it.
+    Its robot.toml and URDF appear beside its port and sockets, so that `edge run DIR/robot.toml` drives it. With
+    --protocol it is servos alone, without arm and cameras, and the name of their port is printed.
     """
+    if servos and not protocol:
+        raise click.UsageError("--servos goes with --protocol: the simulated robot has six")
     from importlib import resources
 
     from edge_runtime import plugins
     from edge_runtime.files import write_whole
 
     server = plugins.require("drivers.sim.__main__")
-    settings = folder / "robot.toml"
-    if not settings.exists():
-        write_whole(settings, resources.files("drivers.sim").joinpath("robot.toml").read_text(encoding="utf-8"))
+    if protocol:
+        alone: int = server.main(["--dir", str(folder), "--protocol", protocol, "--servos", str(servos or 6)])
+        return alone
+    for name in ("robot.toml", "arm.urdf"):
+        if not (folder / name).exists():
+            write_whole(folder / name, resources.files("drivers.sim").joinpath(name).read_text(encoding="utf-8"))
     code: int = server.main(["--dir", str(folder), "--seed", str(seed)])
     return code
 

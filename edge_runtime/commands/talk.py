@@ -38,7 +38,7 @@ def _lines(key: str, value: object) -> list[str]:
 def _flat(value: object) -> str:
     """A value of the answer on one line."""
     if isinstance(value, dict):
-        return ", ".join(f"{k} {_flat(v)}" for k, v in value.items())
+        return ", ".join(f"{k} {_flat(v)}" for k, v in value.items()) or "none"
     if isinstance(value, list):
         return ", ".join(map(_flat, value))
     if value is None:
@@ -73,5 +73,8 @@ COMMANDS: tuple[click.Command, ...] = (
     _word("disarm", "Switch torque off on every motor, where the arm is at rest."),
     _word("reset", "Leave HOLD or SAFE after a fault."),
     _word("done", "End the task as a success."),
+    _word("takeover", "Let a person drive, with leader arm or gamepad."),
+    _word("handback", "End the takeover: go on with the task, if there is one."),
+    _word("estop", "Stop, and stay stopped until reset. The supply switch is the emergency stop."),
     _word("status", "Say what the robot is doing."),
 )

@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from edge_runtime.bundle_spec import PoseSpec
 from export.errors import CheckpointError
 from export.json_file import read_json
 from export.layouts.options import Options
@@ -26,7 +27,7 @@ class ActionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `scheme`: numbers are spelt as `integers`, or each is one of `tokens`, `token_ids`, that of bin 0 first. Number i is
     the centre of the i-th of `bins` equal parts of [low, high], for each dimension. `terminate`: each action is led by
     one more number, 0 as long as the task goes on. `prompt`: the text that the processor is given. `cameras`: (height,
-    width) of each, in the order in which the model sees them.
+    width) of each, in the order in which the model sees them. `pose`: what actions in end-effector space mean.
     """
 
     scheme: Literal["integers", "tokens"]
@@ -43,6 +44,7 @@ class ActionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_tokens: int = 48
     fps: float | None = None
     cameras: dict[str, tuple[int, int]] = {}
+    pose: PoseSpec | None = None
 
     @property
     def numbers(self) -> int:
@@ -80,6 +82,8 @@ def _impossible(actions: ActionConfig) -> Iterator[str]:
         yield f"bins: {actions.bins} is none of 2 to {MAX_BINS}"
     if actions.horizon < 1 or actions.max_tokens < 1:
         yield "horizon and max_tokens must be above zero"
+    if actions.pose is not None and (actions.pose.action.dims != len(actions.low) or actions.pose.state is not None):
+        yield f"pose: an action is a pose and one number of a gripper, low has {len(actions.low)}; no state is told"
     yield from _impossible_tokens(actions)
     if actions.prompt.count("{instruction}") != 1:
         yield "prompt: must have {instruction} once"

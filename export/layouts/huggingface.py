@@ -15,6 +15,7 @@ from edge_runtime.bundle_spec import (
     CameraSpec,
     Normalisation,
     PolicySpec,
+    PoseSpec,
     PromptSpec,
     RegressionSpec,
     TokenSpec,
@@ -23,6 +24,7 @@ from export.checkpoint import Checkpoint
 from export.errors import CheckpointError
 from export.json_file import read_json
 from export.layouts import oft
+from export.layouts.conventions import convention
 from export.layouts.options import Options
 from export.layouts.prismatic_files import CONFIG, Config, Dims, architecture, open_weights, preprocess, read_dims
 from export.layouts.prismatic_statistics import Statistics, normalisation, read_statistics
@@ -90,6 +92,7 @@ def _openvla(given: Given) -> Checkpoint:
         prompt=_prompt(given),
         state_normalisation=NONE,
         action_normalisation=action,
+        pose=convention(given.dims.robot or statistics.name, count, 0),
     )
     return _checkpoint("openvla", given, sizes, spec, open_weights(given.directory, sizes), who)
 
@@ -116,9 +119,16 @@ def _openvla_oft(given: Given, heads: oft.HeadFiles) -> Checkpoint:
         prompt=_prompt(given),
         state_normalisation=state,
         action_normalisation=action,
+        pose=_convention(given, robot, sizes),
     )
     stored = merged([open_weights(given.directory, sizes), heads.stored])
     return _checkpoint("openvla_oft", given, sizes, spec, stored, who)
+
+
+def _convention(given: Given, robot: oft.Robot, sizes: OpenVlaOftConfig) -> PoseSpec | None:
+    if robot.control_mode == "absolute":
+        return None
+    return convention(given.dims.robot or given.statistics.name, sizes.action_dims, sizes.state_dims)
 
 
 def _normalisations(

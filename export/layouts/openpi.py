@@ -29,6 +29,7 @@ from export.errors import CheckpointError
 from export.image import Preprocess
 from export.json_file import read_json
 from export.layouts import paligemma
+from export.layouts.conventions import LIBERO_RAW, for_sizes
 from export.layouts.fast import FILE, read_fast
 from export.layouts.given import Given
 from export.layouts.options import Options
@@ -95,7 +96,7 @@ def read(directory: Path, options: Options) -> Checkpoint:
     stored = open_safetensors(directory / WEIGHTS)
     config, sizes = read_json(directory / "config.json", Config), paligemma.read_sizes(Given(directory, options).dims)
     given = OpenpiGiven(directory, options, _family(stored), config, sizes)
-    statistics = _statistics(directory, options.statistics)
+    asset, statistics = _statistics(directory, options.statistics)
     if given.family != "pi0_fast" and (sizes.chunk or 0) > config.action_horizon:
         raise CheckpointError(
             f"{given.path}: action_horizon is {config.action_horizon}, the dims say a chunk of {sizes.chunk}"
@@ -105,6 +106,7 @@ def read(directory: Path, options: Options) -> Checkpoint:
     if not given.tells_state and not any(sizes.relative_actions):
         state = NO_STATE
     action = _vector(statistics, "actions", sizes.action_dim, given)
+    pose = for_sizes(LIBERO_RAW, action.dims, state.dims) if asset.rpartition("/")[2].startswith("libero") else None
     dt_s, who = rate(options.fps, sizes.fps)
     quantiles = given.family != "pi0"
     spec = PolicySpec(
@@ -113,12 +115,13 @@ def read(directory: Path, options: Options) -> Checkpoint:
         action=action,
         horizon=sizes.chunk or given.config.action_horizon,
         dt_s=dt_s,
-        control_mode="absolute",
+        control_mode="absolute" if pose is None else "delta",
         head=head,
         prompt=prompt,
         state_normalisation=_normalisation(statistics, "state", state.dims, quantiles),
         action_normalisation=_normalisation(statistics, "actions", action.dims, quantiles),
         relative=sizes.relative_actions,
+        pose=pose,
     )
     return Checkpoint(
         family=given.family,
@@ -204,8 +207,8 @@ def _cameras(given: OpenpiGiven) -> tuple[CameraSpec, ...]:
     return tuple(CameraSpec(name, *known.get(name, size), missing="black") for name in slots)
 
 
-def _statistics(directory: Path, asset: str | None) -> dict[str, Statistics]:
-    """assets/<id>/norm_stats.json, of the one id that there is or of the given one."""
+def _statistics(directory: Path, asset: str | None) -> tuple[str, dict[str, Statistics]]:
+    """An id and its assets/<id>/norm_stats.json, of the one id that there is or of the given one."""
     assets = directory / "assets"
     found = {str(path.parent.relative_to(assets)): path for path in sorted(assets.rglob("norm_stats.json"))}
     if not found:
@@ -214,12 +217,13 @@ def _statistics(directory: Path, asset: str | None) -> dict[str, Statistics]:
         raise CheckpointError(f"{assets}: has statistics for {', '.join(found)}; choose one with --statistics")
     if asset is not None and asset not in found:
         raise CheckpointError(f"{assets}: has no statistics for {asset!r}; there are {', '.join(found)}")
-    path = found[asset or next(iter(found))]
+    asset = asset or next(iter(found))
+    path = found[asset]
     statistics = read_json(path, NormStats).norm_stats
     for key in ("state", "actions"):
         if key not in statistics:
             raise CheckpointError(f"{path}: norm_stats has no {key}; it has {', '.join(statistics)}")
-    return statistics
+    return asset, statistics
 
 
 def _vector(statistics: dict[str, Statistics], key: str, dims: int | None, given: OpenpiGiven) -> VectorSpec:

@@ -89,7 +89,8 @@ class Tower(msgspec.Struct):
 class Dims(msgspec.Struct):
     """dims.json: what no file of the checkpoint records. Every key is optional; others are left alone.
 
-    `robot` ... `images` are of OpenVLA-OFT; `images` has (height, width) of each, in the model's order.
+    `robot` says whose data it was, where the name of the statistics does not. `chunk` ... `images` are of OpenVLA-OFT;
+    `images` has (height, width) of each, in the model's order.
     """
 
     vit: tuple[Tower, Tower] | None = None

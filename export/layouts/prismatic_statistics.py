@@ -34,9 +34,10 @@ class _Entry(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Statistics:
-    """Those of one robot; `where` is its file and name, for errors."""
+    """Those of one robot; `name` is what the file calls it, `where` the file and that, for errors."""
 
     where: str
+    name: str
     action: Limits
     proprio: Limits | None
 
@@ -62,7 +63,7 @@ def read_statistics(config: Path, norm_stats: dict[str, msgspec.Raw] | None, rob
         entry = msgspec.json.decode(found[name], type=_Entry)
     except msgspec.MsgspecError as error:
         raise CheckpointError(f"{path}: {name}: {error}") from error
-    return Statistics(f"{path}: {name}", entry.action, entry.proprio)
+    return Statistics(f"{path}: {name}", name, entry.action, entry.proprio)
 
 
 def normalisation(where: str, limits: Limits, kind: Kind, *, eps: float = 0.0, clip: float = 0.0) -> Normalisation:

@@ -64,6 +64,7 @@ def read(directory: Path, options: Options) -> Checkpoint:
         prompt=_prompt(where, actions, options.max_tokens or actions.max_tokens, tokenizer, tokens, config.rows),
         state_normalisation=NONE,
         action_normalisation=Normalisation("min_max", actions.low, actions.high),
+        pose=actions.pose,
     )
     image = preprocess(directory, sizes.vision.image)
     return Checkpoint("rt2", LAYOUT, sizes, spec, image, open_weights(directory), tokenizer, rate=who)

@@ -10,7 +10,7 @@ import numpy as np
 
 from drivers.cameras.base import Camera, CameraSettings, Frame, Stamp
 from drivers.errors import DriverError
-from drivers.motors.base import BusSettings, Floats, MotorBus
+from drivers.motors.base import BusSettings, Floats, Identity, MotorBus
 from edge_runtime import config_check
 from edge_runtime.bundle_spec import CameraSpec, FlowSpec, Normalisation, PolicySpec, PromptSpec, VectorSpec
 from edge_runtime.clock import Clock, FakeClock
@@ -18,11 +18,13 @@ from edge_runtime.config import Robot
 from edge_runtime.devices import bus_settings
 from edge_runtime.errors import InstructionError
 from edge_runtime.events import EventQueue
+from edge_runtime.hand import Reading
 from edge_runtime.link import Link, Order
 from edge_runtime.loop import ControlLoop
 from edge_runtime.policies.base import Observation, Prompt
 from edge_runtime.record import Event
 from edge_runtime.recorder import Ticks
+from edge_runtime.slot import Slot
 from edge_runtime.states import Command
 from tests.robot_toml import ROBOT
 
@@ -56,6 +58,7 @@ class FakeBus(MotorBus):
         self.safe = False
         self.position: Floats = np.zeros(len(settings.motors))
         """Where they are."""
+        self.homing = [0] * len(settings.motors)
         self.healthy: list[int] = []
 
     def _call(self, name: str, deadline_ns: int) -> None:
@@ -69,6 +72,13 @@ class FakeBus(MotorBus):
     def connect(self, deadline_ns: int) -> None:
         self._call("connect", deadline_ns)
         self.trouble.clear()
+
+    def identify(self, index: int, deadline_ns: int) -> Identity:
+        self._call("identify", deadline_ns)
+        return Identity(self.settings.motors[index].model, "", self.homing[index])
+
+    def center(self, index: int, deadline_ns: int) -> None:
+        self._call("center", deadline_ns)
 
     def enable_torque(self, deadline_ns: int) -> None:
         self._call("enable_torque", deadline_ns)
@@ -119,6 +129,49 @@ class FakeFrames:
 
     def stop(self) -> None:
         self.stopped_ns = self.capture_ns
+
+
+class FakeEstop:
+    """An e-stop input as the control thread sees it."""
+
+    def __init__(self, name: str, clock: Clock) -> None:
+        self.name = name
+        self.pressed = False
+        self.presses = 0
+        self.trouble = ""
+        self.blind_ns: int | None = None
+        self._clock = clock
+
+    @property
+    def seen_ns(self) -> int:
+        return self._clock.now_ns() if self.blind_ns is None else self.blind_ns
+
+    def press(self, down: bool = True) -> None:
+        self.presses += down and not self.pressed
+        self.pressed = down
+
+
+class FakeHand:
+    """A leader as the control thread sees it: read whenever it is moved, and fresh until a test stops it."""
+
+    def __init__(self, n: int, clock: Clock) -> None:
+        self.readings = Slot(Reading(n), Reading(n), Reading(n))
+        self.trouble = ""
+        self.stopped_ns: int | None = None
+        self.position_rad: Floats = np.zeros(n)
+        self._clock = clock
+        self.move(0.0)
+
+    @property
+    def stamp_ns(self) -> int:
+        return self._clock.now_ns() - 10_000_000 if self.stopped_ns is None else self.stopped_ns
+
+    def move(self, by_rad: Floats | float) -> None:
+        self.position_rad += by_rad
+        reading = self.readings.back
+        reading.position_rad[:] = self.position_rad
+        reading.stamp_ns = self._clock.now_ns()
+        self.readings.publish()
 
 
 class FakeCamera(Camera):
@@ -196,16 +249,18 @@ class FakePolicy:
 class Rig:
     """The real control loop on a fake clock, one tick at a time."""
 
-    def __init__(self, settings: Robot) -> None:
+    def __init__(self, settings: Robot, *, rows: int = HORIZON, dt_ns: int = DT_NS, hand: bool = True) -> None:
         self.robot = settings
         self.clock = FakeClock(1_000_000_000)
         self.buses = [FakeBus(bus_settings(bus), self.clock) for bus in settings.buses]
         self.cameras = [FakeFrames(camera.name, self.clock) for camera in settings.cameras]
         self.n = len(settings.joints)
-        self.link = Link(HORIZON, self.n, DT_NS)
+        self.link = Link(rows, self.n, dt_ns)
         self.queue = EventQueue(self.clock)
         self.ticks = Ticks(20_000, self.n)
         self.petted: list[float] = []
+        self.estop = FakeEstop("red button", self.clock)
+        self.hand = FakeHand(self.n, self.clock)
         self.loop = ControlLoop(
             settings,
             buses=self.buses,
@@ -215,6 +270,8 @@ class Rig:
             clock=self.clock,
             ticks=self.ticks,
             pet=self.petted.append,
+            estops=[self.estop],
+            hand=self.hand if hand else None,
         )
         self._events: list[Event] = []
         self._sequence = 0
@@ -266,7 +323,7 @@ class Rig:
         """
         chunk = self.link.chunks.back
         chunk.actions[:] = self.loop.buses.setpoint_rad if actions is None else actions
-        chunk.capture_ns = self.clock.now_ns() - age_ns
+        chunk.capture_ns = chunk.start_ns = self.clock.now_ns() - age_ns
         chunk.ready_ns = self.clock.now_ns()
         chunk.request = self.link.request.number
         self._sequence += 1

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from drivers.cameras.base import Stamp
+from drivers.estops.base import Estop, EstopSettings
 from drivers.motors.base import BusSettings, Floats
 from edge_runtime import app, config
 from edge_runtime.clock import MonotonicClock
@@ -35,7 +36,7 @@ class LoggedBus(FakeBus):
         self._fault = fault
 
     def _call(self, name: str, deadline_ns: int) -> None:
-        if name not in ("read_state", "read_health", "write_setpoints"):
+        if name not in ("read_state", "read_health", "write_setpoints", "identify"):
             self._log.write(f"{name}\n")
         if name == "write_setpoints" and self._fault and len(self.writes) > 100:
             if self._fault == "raise":
@@ -46,6 +47,21 @@ class LoggedBus(FakeBus):
     def write_setpoints(self, position_rad: Floats, deadline_ns: int) -> None:
         super().write_setpoints(position_rad, deadline_ns)
         self._setpoints.write(position_rad.tobytes())
+
+
+class FileEstop(Estop):
+    """Pressed while there is a file of that name."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(EstopSettings("button", str(path), "file"))
+
+    def open(self) -> None: ...
+
+    def read(self, timeout_s: float) -> bool:
+        time.sleep(min(timeout_s, 0.01))
+        return Path(self.settings.device).exists()
+
+    def close(self) -> None: ...
 
 
 class PacedCamera(FakeCamera):
@@ -69,10 +85,16 @@ def configured(folder: Path) -> Robot:
 
 
 def main(folder: Path, seconds: float | None, fault: str) -> None:
-    """With a robot.toml in `folder`, the devices that it names; only the policy is a fake one then."""
+    """With a robot.toml in `folder`, the devices that it names; only policy and e-stop are fake ones then.
+
+    The e-stop is pressed while there is a file `pressed`. Where there is a folder `recording`, the run is recorded.
+    """
+    estops = [FileEstop(folder / "pressed")]
+    record_to = folder / "recording" if (folder / "recording").exists() else None
     if (folder / "robot.toml").exists():
         settings = config.load(folder / "robot.toml")
-        record = app.run_robot(settings, seconds=seconds, policy=FakePolicy(spec(joint_names(settings)), step=0.005))
+        policy = FakePolicy(spec(joint_names(settings)), step=0.005)
+        record = app.run_robot(settings, seconds=seconds, policy=policy, estops=estops, record_to=record_to)
     else:
         settings = configured(folder)
         record = app.run_robot(
@@ -81,6 +103,7 @@ def main(folder: Path, seconds: float | None, fault: str) -> None:
             policy=FakePolicy(msgspec.structs.replace(spec(joint_names(settings)), dt_s=0.2), step=0.08),
             cameras=[PacedCamera(camera_settings(c), lambda n: n) for c in settings.cameras],
             buses=[LoggedBus(bus_settings(settings.buses[0]), folder, fault)],
+            estops=estops,
         )
     told = {
         "ticks": record.ticks,

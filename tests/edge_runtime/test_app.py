@@ -40,8 +40,8 @@ def start(tmp_path: Path) -> Iterator[Any]:
 def test_an_evening_with_a_robot(start: Any) -> None:
     robot = start()
     status = robot.until("DISARMED")
-    assert status["allowed"] == ["arm", "disarm", "stop"]
-    with pytest.raises(CommandError, match=r"cannot task in DISARMED: allowed now: arm, disarm, stop"):
+    assert status["allowed"] == ["arm", "disarm", "stop", "estop"]
+    with pytest.raises(CommandError, match=r"cannot task in DISARMED: allowed now: arm, disarm, stop, estop"):
         robot.say("task", instruction="reach the red cup")
     assert robot.say("arm")["phase"] == "to_start"
     robot.until("READY")

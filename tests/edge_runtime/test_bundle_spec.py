@@ -18,6 +18,8 @@ from edge_runtime.bundle_spec import (
     IntegerScheme,
     Manifest,
     Normalisation,
+    PoseSpec,
+    PoseVector,
     PromptSpec,
     Quantization,
     RegressionSpec,
@@ -82,6 +84,50 @@ NOTHING, NONE = VectorSpec((), (), 0), Normalisation("none")
 )
 def test_what_is_possible_after_all(spec: dict[str, Any]) -> None:
     assert impossible(manifest(**spec)) == ""
+
+
+SEVEN = VectorSpec(tuple("xyzabcg"), ("",) * 7, 7)
+GRIP = PoseVector("euler_xyz", (0.0,), (1.0,))
+POSE = PoseSpec("tool", GRIP, GRIP, level=(0.0, 0.0, 1.0, 0.0, 1.0, 0.0, -1.0, 0.0, 0.0))
+
+
+def posed(pose: PoseSpec = POSE, **spec: Any) -> Manifest:
+    """That of a policy in end-effector space, with other fields of its spec."""
+    usual = {"action": SEVEN, "state": SEVEN, "action_normalisation": NONE, "state_normalisation": NONE}
+    return manifest(**{**usual, "control_mode": "delta", "pose": pose, **spec})
+
+
+def test_a_policy_in_end_effector_space_comes_back_from_json() -> None:
+    assert impossible(posed()) == ""
+    assert impossible(posed(REPLACE(POSE, state=None), state=NOTHING)) == ""
+    assert msgspec.json.decode(msgspec.json.encode(posed()), type=Manifest) == posed()
+
+
+def test_an_older_manifest_says_nothing_of_it() -> None:
+    told = msgspec.json.decode(msgspec.json.encode(manifest()))
+    del told["spec"]["pose"]
+    assert msgspec.convert(told, Manifest) == manifest()
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (posed(action=VectorSpec(tuple("xyzabc"), ("",) * 6, 7)), "pose.action: is a pose and one number of a gripper"),
+        (posed(REPLACE(POSE, action=PoseVector("euler_xyz", (0.0, 0.0), (1.0, 1.0)))), "pose.action: is a pose"),
+        (posed(REPLACE(POSE, state=None)), "pose.state: does not say how the pose stands in 7 dimensions"),
+        (posed(state=NOTHING), "pose.state: does not say how the pose stands in 0 dimensions"),
+        (posed(control_mode="absolute"), "pose.frame: a pose that is no delta"),
+        (posed(REPLACE(POSE, level=(1.0,))), "pose.level: is no rotation"),
+        (posed(REPLACE(POSE, level=(1.0, 0, 0, 0, 1.0, 0, 0, 0, -1.0))), "pose.level: is no rotation"),
+        (posed(REPLACE(POSE, level=(math.nan,) * 9)), "pose.level: is no rotation"),
+        (posed(REPLACE(POSE, action=REPLACE(GRIP, metres=0.0))), "pose.action.metres: 0.0 is not a positive number"),
+        (posed(REPLACE(POSE, state=REPLACE(GRIP, radians=math.inf))), "pose.state.radians: inf is not"),
+        (posed(REPLACE(POSE, action=REPLACE(GRIP, closed=(1.0,)))), "pose.action: a gripper that is closed cannot be"),
+        (posed(REPLACE(POSE, state=REPLACE(GRIP, closed=()))), "pose.state: a gripper that is closed cannot be"),
+    ],
+)
+def test_what_no_end_effector_means(told: Manifest, words: str) -> None:
+    assert words in impossible(told)
 
 
 BIG = 1 << 14

@@ -208,6 +208,61 @@ def test_two_buses_of_a_driver_that_has_no_port_are_fine(tmp_path: Path) -> None
     assert len(config.load(write(tmp_path, null + second)).buses) == 2
 
 
+LEADER = """
+[leader]
+kind = "feetech"
+port = "./leader"
+joints = [{ id = 1 }, { id = 2 }, { id = 3, scale = -1 }, { id = 4 }, { id = 5 }, { id = 6, scale = 1.5 }]
+"""
+PAD = """
+[gamepad]
+device = "/dev/input/by-id/pad"
+axes = [{ axis = "ABS_X", joint = "shoulder_pan", speed = 0.8 }, { axis = "ABS_Y", joint = "gripper", speed = -1 }]
+"""
+BUTTON = """
+[[estops]]
+name = "left"
+kind = "button"
+device = "./event0"
+input = "BTN_SOUTH"
+"""
+
+
+def test_a_persons_hand_and_buttons(tmp_path: Path) -> None:
+    robot = config.load(write(tmp_path, ROBOT + LEADER + BUTTON))
+    assert robot.leader is not None
+    assert robot.leader.port == str(tmp_path / "leader")
+    assert [joint.scale for joint in robot.leader.joints] == [1.0, 1.0, -1.0, 1.0, 1.0, 1.5]
+    assert robot.estops[0].device == str(tmp_path / "event0")
+    assert config.load(write(tmp_path, ROBOT + PAD)).gamepad is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "good", "bad", "message"),
+    [
+        (LEADER, "port =", "prot =", 'leader.prot: unknown key, did you mean "port"?'),
+        (LEADER, "scale = -1", "scael = -1", 'leader.joints[2].scael: unknown key, did you mean "scale"?'),
+        (LEADER, "scale = -1", "scale = 0", "leader.joints[2].scale: 0 would never move the joint"),
+        (LEADER, "scale = -1", "scale = 11", "leader.joints[2].scale: expected float <= 10.0, got 11"),
+        (LEADER, "{ id = 1 }, ", "", "leader.joints: the robot has 6 joints and its leader 5"),
+        (LEADER, "id = 2", "id = 1", "leader.joints[1].id: 1 is already that of leader.joints[0].id"),
+        (LEADER, '"feetech"', '"feetec"', 'leader.kind: there is no "feetec", did you mean "feetech"?'),
+        (LEADER, "./leader", "./arm", "leader.port: "),
+        (LEADER, "port =", "baud = 1_000\nport =", "leader.baud: no motor bus runs at 1000 bit/s, did you mean 9600?"),
+        (LEADER + PAD, "", "", "gamepad: the arm follows one hand, and there is a leader"),
+        (PAD, "shoulder_pan", "shoulder_pam", "gamepad.axes[0].joint: there is no joint shoulder_pam, did you mean "),
+        (PAD, '"ABS_Y"', '"ABS_X"', "gamepad.axes[1].axis: ABS_X is already that of gamepad.axes[0].axis"),
+        (PAD, '"gripper"', '"shoulder_pan"', "gamepad.axes[1].joint: shoulder_pan is already that of gamepad.axes[0]"),
+        (PAD, "speed = -1", "speed = nan", "gamepad.axes[1].speed: "),
+        (BUTTON, '"button"', '"buton"', 'estops[0].kind: there is no "buton", did you mean "button"?'),
+        (BUTTON + BUTTON, "", "", "estops[1].name: left is already that of estops[0].name"),
+    ],
+)
+def test_a_hand_or_a_button_that_cannot_be(tmp_path: Path, text: str, good: str, bad: str, message: str) -> None:
+    assert good in text
+    assert error_of(tmp_path, ROBOT + text.replace(good, bad, 1)).startswith(message)
+
+
 def test_a_syntax_error_names_its_line(tmp_path: Path) -> None:
     assert "line 2" in error_of(tmp_path, 'name = "x"\npolicy = = 3\n')
 
@@ -226,7 +281,22 @@ def test_an_absent_file_is_one_line(tmp_path: Path) -> None:
 
 def test_the_schema_describes_every_key() -> None:
     definitions = config.schema()["$defs"]
-    assert set(definitions) == {"Robot", "Policy", "Camera", "Bus", "Joint", "Control", "Deadlines", "Episode"}
+    assert set(definitions) == {
+        "Bus",
+        "Camera",
+        "Control",
+        "Deadlines",
+        "Episode",
+        "Estop",
+        "Gamepad",
+        "GamepadAxis",
+        "Joint",
+        "Kinematics",
+        "Leader",
+        "LeaderJoint",
+        "Policy",
+        "Robot",
+    }
     for name, definition in definitions.items():
         assert definition["additionalProperties"] is False
         for key, value in definition["properties"].items():

@@ -69,7 +69,7 @@ MISFITS = [
         "action 4 is gripper, joint 4 of the robot is wrist_roll: list the joints in the policy's order",
     ),
     (changed(state=vector(*NAMES, units="m")), BundleError, "state shoulder_pan is in m, joints are in rad or deg"),
-    (changed(control_mode="delta"), BundleError, "its actions are delta, not absolute"),
+    (changed(control_mode="delta"), BundleError, "its actions are delta, in a convention that it does not say: export"),
 ]
 
 

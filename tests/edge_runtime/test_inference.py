@@ -11,6 +11,7 @@ import pytest
 
 from drivers.cameras.base import CameraSettings
 from edge_runtime import inference as module
+from edge_runtime.action_space import JointSpace
 from edge_runtime.bundle_spec import PolicySpec, VectorSpec
 from edge_runtime.clock import FakeClock
 from edge_runtime.errors import MalformedTokens
@@ -45,8 +46,7 @@ class Bench:
             inferences=self.inferences,
             arrived=self.arrived,
             report=report,
-            state_units_rad=np.full(self.policy.spec.state.dims, state_rad),
-            action_units_rad=np.full(3, action_rad),
+            space=JointSpace(HORIZON, np.full(self.policy.spec.state.dims, state_rad), np.full(3, action_rad)),
         )
         self.request = Request(7, prompt("fetch"))
         self.joints(0.5)
@@ -112,6 +112,44 @@ def test_a_policy_that_reads_no_state_is_given_none() -> None:
     chunk = bench.link.chunks.take()
     assert chunk is not None
     assert (chunk.actions == 0.25).all()
+
+
+class Kept:
+    """A recording that keeps what it was offered."""
+
+    def __init__(self) -> None:
+        self.offers: list[dict[str, object]] = []
+
+    def offer(self, instruction, capture_ns, t_ns, frames, state, actions, person=False) -> None:  # type: ignore[no-untyped-def]
+        self.offers.append({"t_ns": t_ns, "state": state.copy(), "actions": actions.copy(), "person": person})
+
+
+def test_while_a_person_drives_the_policy_is_idle_and_the_recording_is_told_at_its_rate() -> None:
+    bench = Bench(state_rad=math.pi / 180, action_rad=math.pi / 180)
+    bench.inference._recording = kept = Kept()  # type: ignore[assignment]
+    bench.request = Request(7, prompt("fetch"), person=True)
+    bench.joints(math.pi / 2)
+    assert not bench.infer(), "nothing was commanded yet"
+    bench.link.setpoints.back[:] = math.pi / 4
+    bench.link.setpoints.publish()
+    for _ in range(20):
+        bench.infer()
+        bench.clock.advance(DT_NS // 4)
+    assert len(kept.offers) == 5
+    assert [b["t_ns"] - a["t_ns"] for a, b in zip(kept.offers, kept.offers[1:], strict=False)] == [DT_NS] * 4
+    for offer in kept.offers:
+        assert offer["person"] is True
+        assert offer["state"] == pytest.approx([90.0] * 3)
+        assert offer["actions"] == pytest.approx(np.full((HORIZON, 3), 45.0))
+    assert bench.policy.seen == []
+    assert bench.link.chunks.take() is None
+
+
+def test_without_a_recording_a_person_is_not_watched() -> None:
+    bench = Bench()
+    bench.request = Request(7, prompt("fetch"), person=True)
+    bench.link.setpoints.publish()
+    assert not bench.infer()
 
 
 def test_the_heartbeat_shows_the_inference_in_flight() -> None:

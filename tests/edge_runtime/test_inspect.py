@@ -21,6 +21,8 @@ from edge_runtime.bundle_spec import (
     IntegerScheme,
     Manifest,
     Normalisation,
+    PoseSpec,
+    PoseVector,
     PromptSpec,
     Quantization,
     RegressionSpec,
@@ -116,6 +118,23 @@ def test_a_damaged_bundle_is_not_described(tmp_path: Path) -> None:
 )
 def test_what_makes_the_actions(tmp_path: Path, head: Head, words: str) -> None:
     assert words in described(tmp_path, head)
+
+
+def test_what_a_policy_in_end_effector_space_means(tmp_path: Path) -> None:
+    seven = VectorSpec(tuple("xyzabcg"), ("",) * 7, 7)
+    pose = PoseSpec(
+        "base",
+        PoseVector("axis_angle", (1.0,), (-1.0,), 0.05, 0.5),
+        PoseVector("euler_xyz", (0.0,), (1.0,)),
+        level=(0, 0, 1, 0, 1, 0, -1, 0, 0),
+    )
+    none = Normalisation("none")
+    vectors = {"action": seven, "state": seven, "action_normalisation": none, "state_normalisation": none}
+    assert (
+        "convention end effector, deltas in the axes of the base: 1 is 0.05 m, 0.5 rad as axis times angle; gripper "
+        "closed 1, open -1; state: 1 is 1 m, 1 rad as Euler angles about fixed x, y, z; gripper closed 0, open 1; no "
+        "rotation is [0, 0, 1, 0, 1, 0, -1, 0, 0] chunk"
+    ) in described(tmp_path, RegressionSpec(), pose=pose, control_mode="delta", **vectors)
 
 
 @pytest.mark.parametrize(

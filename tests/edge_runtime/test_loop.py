@@ -347,9 +347,9 @@ def test_disarm_without_a_connection_changes_nothing(rig: Rig) -> None:
 
 
 def test_a_command_that_is_not_allowed_says_what_is(rig: Rig) -> None:
-    assert rig.say("task", "x") == "cannot task in DISARMED: allowed now: arm, disarm, stop"
+    assert rig.say("task", "x") == "cannot task in DISARMED: allowed now: arm, disarm, stop, estop"
     rig.run_task()
-    assert rig.say("arm") == "cannot arm in RUN (task): allowed now: task, stop, done"
+    assert rig.say("arm") == "cannot arm in RUN (task): allowed now: task, stop, done, takeover, estop"
 
 
 def test_setpoints_that_were_never_sent_are_not_caught_up_with_in_one_step(rig: Rig) -> None:
@@ -416,6 +416,7 @@ def test_a_bus_that_comes_back_leaves_a_latched_hold(rig: Rig) -> None:
     assert rig.mode == "HOLD"
     assert "allowed now: stop, reset" in rig.say("resume")
     assert rig.say("reset") == ""
+    assert rig.bus.calls.count("identify") == 6  # whoever was silent for so long may be another
     assert rig.mode == "READY"
 
 
@@ -432,7 +433,9 @@ def test_a_bus_that_is_gone_stops_at_once_and_reset_connects_again(rig: Rig) -> 
     del rig.bus.trouble["connect"]
     rig.bus.calls.clear()
     assert rig.say("reset") == ""
-    assert [c for c in rig.bus.calls if c != "read_state"] == ["disconnect", "connect", "safe_action"]
+    calls = [c for c in rig.bus.calls if c not in ("read_state", "identify")]
+    assert calls == ["disconnect", "connect", "safe_action"]
+    assert rig.bus.calls.count("identify") == 6
     assert rig.mode == "DISARMED"
     assert rig.say("arm") == ""
 
@@ -440,7 +443,7 @@ def test_a_bus_that_is_gone_stops_at_once_and_reset_connects_again(rig: Rig) -> 
 def test_a_safe_action_that_failed_is_tried_again_until_it_is_done(rig: Rig) -> None:
     moving(rig)
     gone = Disconnected("bus 'arm': /dev/arm has gone away")
-    rig.bus.fail(gone, "safe_action")
+    rig.bus.fail(gone, "safe_action", "connect")
     rig.bus.fail(gone)
     rig.until("SAFE", limit=80)
     rig.tick(250)

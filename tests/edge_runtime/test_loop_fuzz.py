@@ -37,13 +37,33 @@ def say(command: Command) -> Step:
     return lambda rig: rig.say(command.value, "do it" if command is Command.TASK else "")
 
 
+def press(down: bool) -> Step:
+    return lambda rig: rig.estop.press(down)
+
+
+def hand(by: list[float], ticks: int) -> Step:
+    def move(rig: Rig) -> None:
+        for _ in range(ticks):
+            rig.hand.move(np.resize(np.array(by), 12) / ticks)
+            rig.tick()
+
+    return move
+
+
+def leader(alive: bool) -> Step:
+    return lambda rig: setattr(rig.hand, "stopped_ns", None if alive else rig.clock.now_ns())
+
+
 number = st.one_of(st.floats(-2.0, 2.0), st.floats(width=64))
 call = st.sampled_from(
     [(), ("read_state",), ("write_setpoints",), ("enable_torque",), ("safe_action",), ("read_health",)]
 )
 step: st.SearchStrategy[Step] = st.one_of(
     st.builds(say, st.sampled_from(Command)),
-    st.builds(say, st.sampled_from([Command.ARM, Command.TASK, Command.RESET])),
+    st.builds(say, st.sampled_from([Command.ARM, Command.TASK, Command.RESET, Command.TAKEOVER, Command.HANDBACK])),
+    st.builds(press, st.booleans()),
+    st.builds(hand, st.lists(st.floats(-3.0, 3.0), min_size=1, max_size=12), st.integers(1, 40)),
+    st.builds(leader, st.booleans()),
     st.builds(chunk, st.lists(number, min_size=1, max_size=24), st.integers(0, 800)),
     st.builds(fail, st.integers(0, 1), st.integers(0, 3), call),
     st.builds(lambda: lambda rig: [bus.trouble.clear() for bus in rig.buses]),

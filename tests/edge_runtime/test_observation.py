@@ -9,11 +9,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from drivers.cameras.base import CameraSettings
+from drivers.cameras.base import CameraSettings, Stamp
 from drivers.errors import Disconnected, Timeout
 from edge_runtime import observation
 from edge_runtime.link import Link
 from edge_runtime.observation import CameraThread, Observer
+from tests.drivers.fake_time import FakeTime
 from tests.edge_runtime.fakes import FakeCamera
 
 SETTINGS = CameraSettings("base", "/dev/none", 8, 6, 30.0)
@@ -51,7 +52,37 @@ def test_dropped_and_frozen_frames_are_counted() -> None:
     cameras, _ = thread(lambda n: numbers[n - 1])
     for _ in numbers:
         cameras.read()
-    assert cameras.counts == {"frames": 5, "dropped": 250 + 7, "frozen": 1, "reopened": 0}
+    counts = cameras.counts
+    assert (counts["frames"], counts["dropped"], counts["frozen"], counts["reopened"]) == (5, 250 + 7, 1, 0)
+
+
+def test_late_frames_are_counted_and_those_after_dropped_ones_are_not_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 30 a second a frame is due 33.3 ms after the last, and late half of that later."""
+    arrivals = [(1, 0), (2, 33), (3, 82), (4, 133), (6, 199), (8, 283), (9, 316)]  # frame, ms
+    late = [4, 8]
+    monkeypatch.setattr(observation, "time", FakeTime)
+    counted = []
+
+    def script(n: int) -> int:
+        number, FakeTime.now_ns = arrivals[n - 1][0], arrivals[n - 1][1] * MS
+        return number
+
+    cameras, _ = thread(script)
+    for number, _ in arrivals:
+        before = cameras.counts["late"]
+        cameras.read()
+        counted += [number] * (cameras.counts["late"] - before)
+    assert counted == late
+    assert cameras.counts["dropped"] == 2
+
+
+def test_who_stamped_the_frames_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    cameras, camera = thread(lambda n: n)
+    cameras.read()
+    cameras.read()
+    monkeypatch.setattr(camera, "read_into", lambda frame, timeout_s: Stamp(3, 3 * MS, "dequeue"))
+    cameras.read()
+    assert (cameras.counts["frames"], cameras.counts["stamped by device"]) == (3, 2)
 
 
 @pytest.mark.parametrize("error", [Timeout("camera base: silent"), Disconnected("camera base: unplugged")])
@@ -105,6 +136,38 @@ def test_a_camera_that_hangs_in_its_driver_does_not_keep_the_end_waiting(monkeyp
     cameras.stop()
     assert time.monotonic() - began_s < 5.0
     assert camera.is_open  # closing it under its reader would be worse
+    let_go.set()
+
+
+def test_a_camera_that_hangs_as_it_is_opened_again_holds_up_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its age grows, which is the watchdog's business; the newest frame stays there for whoever looks."""
+    monkeypatch.setattr(observation, "BACKOFF_S", (0.0,))
+    monkeypatch.setattr(observation, "JOIN_S", 0.0)
+    hangs, let_go = threading.Event(), threading.Event()
+
+    def script(n: int) -> int:
+        if n == 3:
+            raise Disconnected("camera base: unplugged")
+        return n
+
+    cameras, camera = thread(script)
+    opened = camera.open
+
+    def open_or_hang() -> None:
+        if camera.opened:
+            hangs.set()
+            let_go.wait(30.0)
+        opened()
+
+    monkeypatch.setattr(camera, "open", open_or_hang)
+    cameras.start()
+    assert hangs.wait(5.0)
+    began_s = time.monotonic()
+    picture = cameras.pictures.take()
+    assert picture is not None
+    assert picture.capture_ns == cameras.capture_ns == 2 * MS
+    cameras.stop()
+    assert time.monotonic() - began_s < 2.0
     let_go.set()
 
 
@@ -168,14 +231,6 @@ def test_frames_are_those_of_the_cameras_that_the_robot_has() -> None:
     assert watch.observe(np.zeros(3)) == 10 * MS
     assert (frames["camera0"] == 10).all()
     assert not frames["top"].any()
-
-
-def test_a_policy_that_reads_no_state_observes_frames_all_the_same() -> None:
-    watch, cameras, _, link = observer(1)
-    cameras[0].read()
-    assert watch.observe(np.zeros(0)) == 0  # not before the joints were read: the arm is there, or nothing is asked
-    publish(link, 0.5)
-    assert watch.observe(np.zeros(0)) == 10 * MS
 
 
 def test_nothing_is_observed_before_the_joints_were_read() -> None:

@@ -11,17 +11,19 @@ from edge_runtime.errors import CommandError
 from edge_runtime.states import TRANSITIONS, Command, Happening, Machine, Mode, Phase, State
 
 ALLOWED = {
-    "DISARMED": {"arm", "disarm", "stop"},
-    "READY": {"task", "stop", "disarm"},
-    "RUN (to_start)": {"task", "stop"},
-    "RUN (task)": {"task", "stop", "done"},
-    "RUN (park)": {"task", "stop"},
-    "COAST (task)": {"task", "stop", "done"},
-    "HOLD (to_start)": {"stop", "resume", "reset", "disarm"},
-    "HOLD (task)": {"stop", "resume", "reset", "disarm"},
-    "HOLD (park)": {"stop", "resume", "reset", "disarm"},
-    "HOLD": {"stop", "reset"},
-    "SAFE": {"stop", "reset"},
+    "DISARMED": {"arm", "disarm", "stop", "estop"},
+    "READY": {"task", "stop", "disarm", "takeover", "estop"},
+    "RUN (to_start)": {"task", "stop", "takeover", "estop"},
+    "RUN (task)": {"task", "stop", "done", "takeover", "estop"},
+    "RUN (park)": {"task", "stop", "takeover", "estop"},
+    "COAST (task)": {"task", "stop", "done", "takeover", "estop"},
+    "TAKEOVER": {"stop", "handback", "estop"},
+    "TAKEOVER (task)": {"stop", "handback", "done", "estop"},
+    "HOLD (to_start)": {"stop", "resume", "reset", "disarm", "takeover", "estop"},
+    "HOLD (task)": {"stop", "resume", "reset", "disarm", "takeover", "estop"},
+    "HOLD (park)": {"stop", "resume", "reset", "disarm", "takeover", "estop"},
+    "HOLD": {"stop", "reset", "estop"},
+    "SAFE": {"stop", "reset", "estop"},
 }
 
 
@@ -87,8 +89,26 @@ def test_whatever_drives_can_fault_and_can_be_lost() -> None:
         assert row[Happening.LOST] is states.SAFE
 
 
-def test_the_policy_may_end_a_task_wherever_a_person_may() -> None:
-    for row in TRANSITIONS.values():
+def test_an_e_stop_is_taken_everywhere_and_latches_wherever_the_arm_is_driven() -> None:
+    for mode, row in TRANSITIONS.items():
+        assert row[Command.ESTOP] is (states.FAULTED if mode.drives else mode)
+
+
+def test_a_person_drives_only_by_a_command_and_the_task_that_was_interrupted_goes_on() -> None:
+    for mode, row in TRANSITIONS.items():
+        for trigger, after in row.items():
+            if after.state is State.TAKEOVER and mode.state is not State.TAKEOVER:
+                assert trigger is Command.TAKEOVER
+                assert (after.phase is Phase.TASK) == (mode.phase is Phase.TASK)
+                handed_back = TRANSITIONS[after][Command.HANDBACK]
+                assert handed_back is (states.TASK if mode.phase is Phase.TASK else states.READY)
+
+
+def test_the_policy_may_end_a_task_wherever_a_person_may_who_does_not_drive() -> None:
+    for mode, row in TRANSITIONS.items():
+        if mode.state is State.TAKEOVER:
+            assert Happening.TERMINATED not in row
+            continue
         assert row.get(Happening.TERMINATED) is row.get(Command.DONE)
 
 
@@ -106,5 +126,13 @@ def test_time_is_counted_by_state() -> None:
     machine.fire(Happening.BEGIN, 4_000_000_000)
     machine.fire(Happening.LATE, 4_500_000_000)
     seconds = machine.seconds(6_000_000_000)
-    assert seconds == {"DISARMED": 2.0, "READY": 0.0, "RUN": 1.5, "COAST": 1.5, "HOLD": 0.0, "SAFE": 0.0}
+    assert seconds == {
+        "DISARMED": 2.0,
+        "READY": 0.0,
+        "RUN": 1.5,
+        "COAST": 1.5,
+        "HOLD": 0.0,
+        "SAFE": 0.0,
+        "TAKEOVER": 0.0,
+    }
     assert sum(seconds.values()) == 5.0

@@ -128,7 +128,7 @@ def test_a_postponed_move_goes_on_from_where_it_was() -> None:
 def chunk(actions: np.ndarray, dt_ns: int = 50 * MS) -> Chunk:
     made = Chunk(*actions.shape, dt_ns)
     made.actions[:] = actions
-    made.capture_ns = T0
+    made.capture_ns = made.start_ns = T0
     return made
 
 

@@ -37,6 +37,7 @@ class Post:
         self.now.frame_ns = [NOW - 30 * MS, NOW - 40 * MS]
         self.now.chunk_ns = NOW - 100 * MS
         self.now.coasting_since_ns = NOW
+        self.now.hand_ns = NOW - 15 * MS
 
     def judge(self, mode: Mode = states.TASK, **readings: Any) -> Happening | None:
         for name, value in readings.items():
@@ -198,10 +199,46 @@ def test_a_refused_setpoint_faults(post: Post) -> None:
     assert post.watchdog.cause == "setpoint of gripper is not finite"
 
 
+@pytest.mark.parametrize("mode", DRIVING, ids=str)
+def test_a_pressed_e_stop_faults_every_mode_that_drives(post: Post, mode: Mode) -> None:
+    expected = None if mode is states.FAULTED else Happening.FAULT
+    assert post.judge(mode, pressed="e-stop left is pressed", terminated=True) is expected
+    if expected:
+        assert post.watchdog.cause == "e-stop left is pressed"
+
+
+@pytest.mark.parametrize("mode", [states.TAKEN, states.TAKEN_TASK], ids=str)
+def test_a_hand_that_is_lost_ends_a_takeover(post: Post, mode: Mode) -> None:
+    assert post.judge(mode, hand_ns=NOW - 200 * MS) is None
+    assert post.judge(mode, hand_ns=NOW - 200 * MS - 1) is Happening.FAULT
+    assert post.watchdog.cause == "newest reading of the hand is 200.0 ms old, limit 200 ms"
+    assert post.watchdog.counts()["hand late"] == 1
+
+
+def test_a_hand_that_is_lost_is_no_matter_where_it_does_not_drive(post: Post) -> None:
+    for mode in states.TRANSITIONS:
+        if mode.state is not states.State.TAKEOVER and mode is not states.COAST:
+            assert post.judge(mode, hand_ns=0) is None
+    assert post.watchdog.counts()["hand late"] == 0
+
+
+def test_a_bus_that_was_given_up_is_lost_until_it_is_forgotten(post: Post) -> None:
+    post.miss(Timeout("no answer"), 9)
+    post.judge()
+    assert not post.line.lost
+    post.miss(Timeout("no answer"))
+    post.judge(states.DISARMED)
+    post.line.close_cycle()  # it answers again, and may be another one
+    post.judge(states.DISARMED)
+    assert post.line.lost
+    post.line.forget()
+    assert not post.line.lost
+
+
 @pytest.mark.parametrize("mode", [states.DISARMED, states.SAFE], ids=str)
 def test_nothing_happens_where_nothing_is_driven(post: Post, mode: Mode) -> None:
     post.miss(Disconnected("unplugged"), 50)
-    assert post.judge(mode, refused="gripper", still=True, chunk_ns=0) is None
+    assert post.judge(mode, refused="gripper", pressed="left", still=True, chunk_ns=0) is None
 
 
 # ── the whole way, through the real loop ────────────────────────────────────────────────────────────────────────────

@@ -10,16 +10,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from edge_runtime.bundle_spec import BinScheme, CameraSpec, Normalisation, PolicySpec, RegressionSpec, TokenSpec
+from edge_runtime.bundle_spec import (
+    BinScheme,
+    CameraSpec,
+    Normalisation,
+    PolicySpec,
+    PoseSpec,
+    RegressionSpec,
+    TokenSpec,
+)
 from edge_runtime.policies.affine import Affine
 from edge_runtime.tokenizer import PromptTokenizer
 from export.checkpoint import Checkpoint
 from export.errors import CheckpointError
 from export.image import ImageGraph, Preprocess
+from export.layouts.conventions import BRIDGE, FRACTAL, LIBERO
 from export.layouts.huggingface import read_openvla
 from export.layouts.oft import ROBOTS
 from export.layouts.options import Options
@@ -243,6 +253,31 @@ def test_a_robot_brings_its_constants(oft: Path) -> None:
         "aloha": (25, 14, 14),
         "bridge": (5, 7, 7),
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [("bridge_orig", BRIDGE), ("fractal20220817_data", FRACTAL), ("libero_spatial_no_noops", LIBERO), ("toto", None)],
+)
+def test_the_name_of_the_statistics_says_what_actions_mean(openvla: Path, name: str, known: PoseSpec | None) -> None:
+    edit_json(openvla / "dataset_statistics.json", lambda told: told.update({name: told.pop("tiny")}))
+    spec = read(openvla).spec
+    assert spec.pose == (None if known is None else msgspec.structs.replace(known, state=None))
+    assert spec.control_mode == "delta"
+
+
+def test_dims_say_whose_data_it_was_where_the_name_does_not(openvla: Path) -> None:
+    assert read(openvla).spec.pose is None
+    edit_json(openvla / "dims.json", lambda dims: dims.update(robot="bridge"))
+    assert read(openvla).spec.pose == msgspec.structs.replace(BRIDGE, state=None)
+
+
+def test_a_fine_tune_has_its_robots_convention_with_the_state(tmp_path: Path) -> None:
+    libero = tiny.saved(tmp_path / "libero", tiny.oft(replace(tiny.OFT, action_dims=7, state_dims=8)))
+    edit_json(libero / "dims.json", lambda dims: dims.update(robot="libero", action_dim=7, proprio_dim=8))
+    assert read(libero).spec.pose == LIBERO
+    edit_json(libero / "dims.json", lambda dims: dims.update(robot="bridge"))  # which has no state of eight numbers
+    assert read(libero).spec.pose is None
 
 
 def test_what_no_file_tells_must_be_given(oft: Path) -> None:

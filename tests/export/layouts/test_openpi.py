@@ -19,6 +19,7 @@ from export import layouts
 from export.checkpoint import Checkpoint
 from export.errors import CheckpointError
 from export.image import Preprocess
+from export.layouts.conventions import LIBERO_RAW
 from export.layouts.options import Options
 from export.loading import load_model
 from export.models.decoder import GEMMA
@@ -65,6 +66,19 @@ def read(fast: Path) -> Callable[..., Checkpoint]:
 
 Read = Callable[..., Checkpoint]
 Copy = Callable[[str], Path]
+
+
+def test_liberos_statistics_say_what_its_actions_mean(copy: Copy, read: Read) -> None:
+    """openpi's data have the simulator's gripper: -1 open, 1 closed."""
+    folder = copy("pi0")
+    assert read(folder).spec.pose is None
+    shutil.rmtree(folder / "assets")
+    path = tiny_pi.asset(folder, "physical-intelligence/libero")
+    numbers = {key: list(range(dims)) for key, dims in (("state", 8), ("actions", 7))}
+    kinds = ("mean", "std", "q01", "q99")
+    path.write_text(json.dumps({"norm_stats": {key: dict.fromkeys(kinds, n) for key, n in numbers.items()}}))
+    spec = read(folder, dims={"state_dim": 8, "action_dim": 7}).spec
+    assert (spec.pose, spec.control_mode) == (LIBERO_RAW, "delta")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,16 @@ import pytest
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models
 
-from edge_runtime.bundle_spec import BinScheme, CameraSpec, IntegerScheme, Normalisation, PolicySpec, TokenSpec
+from edge_runtime.bundle_spec import (
+    BinScheme,
+    CameraSpec,
+    IntegerScheme,
+    Normalisation,
+    PolicySpec,
+    PoseSpec,
+    PoseVector,
+    TokenSpec,
+)
 from export.checkpoint import Checkpoint
 from export.errors import CheckpointError
 from export.image import Preprocess
@@ -193,8 +202,20 @@ def test_a_config_that_is_not_exported(tmp_path: Path, name: str) -> None:
     assert "\n" not in str(error.value)
 
 
+SEVEN = {"low": [-0.05] * 6 + [0.0], "high": [0.05] * 6 + [1.0], "names": None}
+FORMS = {"frame": "base", "action": {"rotation": "euler_xyz", "closed": [1.0], "open": [0.0]}}
+
+
+def test_what_actions_mean_is_told_in_their_file(tmp_path: Path) -> None:
+    assert read(tmp_path / "none").spec.pose is None
+    known = PoseSpec("base", PoseVector("euler_xyz", closed=(1.0,), open=(0.0,)))
+    assert read(tmp_path / "told", **SEVEN, pose=FORMS).spec.pose == known
+
+
 BAD_ACTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "no scheme": ({"scheme": None}, "missing required field `scheme`"),
+    "a pose of other numbers": ({"pose": FORMS}, "pose: an action is a pose and one number of a gripper, low has 2"),
+    "half a pose": ({"pose": {"frame": "base"}}, "missing required field `action`"),
     "another scheme": ({"scheme": "floats"}, "Invalid enum value 'floats'"),
     "no range": ({"low": None}, "missing required field `low`"),
     "no flag said": ({"terminate": None}, "missing required field `terminate`"),

@@ -1,0 +1,66 @@
+"""The policy: the bundle as it was sealed, fit for this robot, and its engines built for this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge_runtime import plugins
+from edge_runtime.bundle import Bundle, open_bundle
+from edge_runtime.config import Robot
+from edge_runtime.doctor.check import Check
+from edge_runtime.engines.api import BACKENDS, load_api, place_here
+from edge_runtime.engines.key import BuildOptions, EngineKey
+from edge_runtime.engines.store import Store
+from edge_runtime.errors import EdgeError
+from edge_runtime.fit import check_fit
+from edge_runtime.policy import refuse_backend
+
+
+def check(robot: Robot) -> Iterator[Check]:
+    """Every byte of the bundle is read."""
+    try:
+        bundle = open_bundle(Path(robot.policy.bundle))
+    except EdgeError as error:
+        yield Check("bundle", "bad", str(error))
+        return
+    yield sealed(bundle)
+    yield fit(robot, bundle)
+    yield engines(bundle, plugins.file_name(robot.policy.backend))
+
+
+def sealed(bundle: Bundle) -> Check:
+    """What is in it, and how it did against its checkpoint when it was made."""
+    manifest = bundle.manifest
+    found = f"{manifest.source.family}, {len(manifest.files)} files as sealed, accuracy: {manifest.verdict}"
+    if manifest.verdict == "pass":
+        return Check("bundle", "ok", found)
+    return Check("bundle", "warn", found, f"edge inspect {bundle.path} says by how much")
+
+
+def fit(robot: Robot, bundle: Bundle) -> Check:
+    try:
+        check_fit(robot, bundle.spec)
+        refuse_backend(bundle, robot.policy.backend)
+    except EdgeError as error:
+        return Check("fit", "bad", str(error))
+    return Check("fit", "ok", "cameras, joints and units are the policy's")
+
+
+def engines(bundle: Bundle, backend: str) -> Check:
+    """Whether each graph has an engine whose key is this machine's; ONNX Runtime needs none."""
+    if backend not in BACKENDS:
+        return Check("engines", "ok", f"backend {backend} needs none")
+    try:
+        place = place_here(load_api(backend))
+    except EdgeError as error:
+        return Check("engines", "bad", str(error))
+    store, manifest = Store(bundle.path), bundle.manifest
+    how = f"edge compile {bundle.path} --backend {backend.replace('_', '-')}"
+    for graph in manifest.graphs:
+        found = store.find(EngineKey(place, manifest.seal, graph, BuildOptions()), any_options=True)
+        if found.info is None:
+            return Check("engines", "bad", found.why or f"none of {graph} for {place}", how)
+        if not found.info.held:
+            return Check("engines", "warn", f"that of {graph} was never held to the bundle's gate", how)
+    return Check("engines", "ok", f"{len(manifest.graphs)} for {place}")
