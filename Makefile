@@ -33,6 +33,10 @@ lint: .venv/.dev ## ruff, and mypy --strict on the four packages
 .PHONY: check
 check: lint test ## lint, then all tests
 
+.PHONY: mutants
+mutants: .venv/.dev ## change the safety code in every small way; its tests must notice each
+	@$(VENV) -m tests.mutants --workers $(WORKERS)
+
 .PHONY: test-runtime
 test-runtime: ## tests without torch on each Python of 3.10-3.13 that is here
 	@bash .ci/test-runtime

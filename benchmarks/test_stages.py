@@ -18,6 +18,7 @@ from edge_runtime.chunk import Chunk
 from edge_runtime.limits import Limits
 from edge_runtime.policies.base import Observation
 from edge_runtime.policies.flow import Runner
+from edge_runtime.reference import Reference
 from edge_runtime.safety import Limiter
 from edge_runtime.trajectory import Follow
 
@@ -46,17 +47,17 @@ def test_setpoint(stage: Time) -> None:
     limiter = Limiter(limits, 0.01)
     start = np.array([joint.start_rad for joint in robot.joints])
     limiter.start_from(start)
-    follow, chunk = Follow(limits), Chunk(16, 6, 100_000_000)
+    follow, chunk = Follow(limits, limiter), Chunk(16, 6, 100_000_000)
     chunk.actions[:] = start + np.linspace(0.0, 0.4, 16)[:, None]
     follow.begin(chunk)
-    setpoint = np.zeros(6)
+    wanted, setpoint = Reference(6), np.zeros(6)
     t_ns = 0
 
     def tick() -> None:
         nonlocal t_ns
         t_ns = (t_ns + 10_000_000) % 1_500_000_000
-        follow.sample(t_ns, setpoint)
-        limiter.limit(setpoint)
+        follow.sample(t_ns, wanted)
+        limiter.limit(wanted, setpoint)
 
     stage("control.setpoint", tick)
 

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from drivers.motors.base import Identity
 from edge_runtime import calibration_files as files
+from edge_runtime.errors import ConfigError
 
 
 class Found(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,20 +40,19 @@ class Progress(files.Calibration, frozen=True, forbid_unknown_fields=True, kw_on
 
     def save(self, path: Path) -> None:
         """Beside `path`, the calibration's own file."""
-        files.write(_partial(path), self)
+        files.write(files.unfinished(path), self)
 
 
 def resume(path: Path, motors: Sequence[Identity]) -> Progress:
-    """What was kept for these motors; nothing where they are others by now."""
-    kept = files.read(_partial(path), Progress)
+    """What was kept for these motors; nothing where they are others by now. `ConfigError` where it is damaged."""
+    try:
+        kept = files.read(files.unfinished(path), Progress)
+    except ConfigError as error:
+        raise ConfigError(f"{files.unfinished(path)}: is damaged: begin anew with --restart") from error
     same = kept is not None and [found.homing for found in kept.motors] == [motor.homing for motor in motors]
     return kept if kept is not None and same else Progress()
 
 
 def forget(path: Path) -> None:
     """Remove what was kept."""
-    _partial(path).unlink(missing_ok=True)
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f"{path.name}.partial")
+    files.unfinished(path).unlink(missing_ok=True)

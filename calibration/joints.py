@@ -64,11 +64,9 @@ class Guide:
     def run(self, *, restart: bool = False) -> BusCalibration:
         """Guide the person through it and write the file. Raises `DriverError`; then, and where the person gives up,
         the arm is limp, what was found is kept for the next time, and the file is as it was."""
+        progress = Progress() if restart else resume(self._path, self._identities())
         self._person.agree("torque goes off: the arm may sink, hold it")
         self._bus.disable_torque(_soon())
-        if restart:
-            forget(self._path)
-        progress = resume(self._path, self._identities())
         if progress.motors:
             self._person.tell(f"going on with {self._path.name}: {progress.done} (--restart begins anew)")
         else:
@@ -98,6 +96,7 @@ class Guide:
     def _center(self, words: str) -> tuple[Floats, Floats]:
         """Ask for a pose and make it the middle of every encoder; where they are then, and how restless [n], counts."""
         self._person.wait(words, self._positions)
+        self._save(Progress())  # from here on the motors count anew: nobody is to drive by an older file, or by none
         for index in range(len(self._names)):
             self._bus.center(index, _soon())
         rest = np.array([self._read().copy() for _ in range(REST_SAMPLES)]) / STEP_RAD
@@ -162,7 +161,7 @@ class Guide:
         jumped = np.abs(at - before) > math.pi
         if jumped.any():
             raise DriverError(
-                f"bus '{self._bus.settings.name}': the encoder of {self._names[int(np.argmax(jumped))]} wraps within "
+                f"bus {self._bus.settings.name}: the encoder of {self._names[int(np.argmax(jumped))]} wraps within "
                 f"its range: begin anew with --restart and a reference pose that is nearer to its middle"
             )
         np.minimum(self._low, at, out=self._low)

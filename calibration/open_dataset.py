@@ -37,6 +37,6 @@ def open_dataset(path: str | Path) -> Dataset:
             raise
         raise DatasetError(
             f'{path}: {fitting[0]} data need "{error.name}", which is not installed: '
-            "pip install 'edge-runtime[datasets]'"
+            "pip install '.[datasets]' in the checkout"
         ) from error
     return dataset

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from drivers.errors import Disconnected, DriverError
+from drivers.suggest import did_you_mean
 
 EVENT = struct.Struct("@llHHi")
 EV_SYN, EV_KEY, EV_ABS = 0, 1, 3
@@ -68,12 +69,11 @@ class Event(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """What the kernel says of an absolute axis: struct input_absinfo without its resolution."""
+    """What the kernel says of an absolute axis: struct input_absinfo without its fuzz and resolution."""
 
     value: int
     minimum: int
     maximum: int
-    fuzz: int
     flat: int
 
 
@@ -90,7 +90,8 @@ def axis_code(owner: str, name: str) -> int:
 def _code(owner: str, what: str, name: str, known: Mapping[str, int], last: int) -> int:
     number = int(name) if name.isascii() and name.isdecimal() else known.get(name, -1)
     if not 0 <= number <= last:
-        raise DriverError(f'{owner}: there is no {what} "{name}": give 0 to {last}, or one of {", ".join(known)}')
+        near = did_you_mean(name, known)
+        raise DriverError(f'{owner}: there is no {what} "{name}"{near} (others go by their number, 0 to {last})')
     return number
 
 
@@ -159,10 +160,11 @@ class InputDevice:
     def axis(self, axis: int) -> Axis:
         """That axis now: EVIOCGABS. One that the device has not is all zeros."""
         try:
-            return Axis(*_ABS.unpack(self._ask(0x40 + axis, _ABS.size))[:5])
+            value, low, high, _, flat, _ = _ABS.unpack(self._ask(0x40 + axis, _ABS.size))
+            return Axis(value, low, high, flat)
         except Disconnected as gone:
             if isinstance(gone.__cause__, OSError) and gone.__cause__.errno == errno.EINVAL:
-                return Axis(0, 0, 0, 0, 0)
+                return Axis(0, 0, 0, 0)
             raise
 
     def _bit(self, number: int, bit: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,7 @@ from drivers.errors import DriverError
 from drivers.estops.base import Estop
 from drivers.hands.base import Hand
 from drivers.motors.base import MotorBus
-from edge_runtime import calibrated, machine, realtime
+from edge_runtime import calibrated, machine, realtime, signals
 from edge_runtime.action_space import action_space
 from edge_runtime.clock import MonotonicClock
 from edge_runtime.config import Robot
@@ -88,6 +87,9 @@ def run_robot(
         loop = session.loop
         parts.callback(loop.buses.disconnect)
         loop.buses.connect()
+        for line in loop.buses.lines:
+            for note in line.bus.notes:
+                _log.info("%s", note)
         for part in (*session.cameras, *session.estops, *((session.hand,) if session.hand else ())):
             parts.callback(part.stop)
             part.start()
@@ -103,7 +105,7 @@ def run_robot(
             session.recording.start()
         started_ns = session.clock.now_ns()
         parts.enter_context(_companion(beside, session))
-        with _signals(loop), realtime.obtain(robot.control.priority, robot.control.cpu) as settings, stuck:
+        with signals.told(loop.close), realtime.obtain(robot.control.priority, robot.control.cpu) as settings, stuck:
             _log.info("%s", settings)
             try:
                 loop.run(seconds)
@@ -145,7 +147,10 @@ def _assemble(
     events = EventQueue(clock)
     link = Link(space.rows, len(robot.joints), round(spec.dt_s * 1e9))
     ticks, inferences = Ticks(kept, len(robot.joints)), Inferences(kept)
-    threads = [CameraThread(camera, arrived=arrived, report=events.report) for camera in cameras]
+    threads = [
+        CameraThread(camera, arrived=arrived, report=events.report, delay_ns=_delay_ns(robot, camera.settings.name))
+        for camera in cameras
+    ]
     inputs = [EstopThread(estop, events.report) for estop in estops]
     hand_thread = HandThread(hand, len(robot.joints), events.report) if hand is not None else None
     loop = ControlLoop(
@@ -196,6 +201,12 @@ def _assemble(
     return session, stuck
 
 
+def _delay_ns(robot: Robot, camera: str) -> int:
+    """What to take off a camera's stamps; nothing where that was not measured."""
+    found = calibrated.latency(robot, camera)
+    return found.camera_delay_ns if found is not None else 0
+
+
 def _wait_for_frames(cameras: Sequence[CameraThread]) -> None:
     end_s = time.monotonic() + FIRST_FRAME_S
     for camera in cameras:
@@ -230,18 +241,3 @@ def _companion(work: Companion | None, session: Session) -> Iterator[None]:
         thread.join()
     if failures:
         raise failures[0]
-
-
-@contextmanager
-def _signals(loop: ControlLoop) -> Iterator[None]:
-    """SIGINT, SIGTERM and a terminal that closes ask the loop to end, however often; one ignored (`nohup`) stays so."""
-    before = {
-        number: signal.signal(number, lambda n, _: loop.close(signal.Signals(n).name))
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -17,6 +17,8 @@ from edge_runtime.limits import Floats
 
 ACTION_NS = 1_000_000_000
 """Longest time for one attempt of a call outside the cycle."""
+CALLS = 5
+"""Most calls that one bus gets in an action here: aim, switch on, read, watch, let go."""
 ATTEMPTS = 3
 """How often the safe action is tried on a bus."""
 
@@ -41,6 +43,8 @@ class Line:
         """Cycles that failed in all."""
         self.health_missed = 0
         """Health reads that failed in all."""
+        self.safe = False
+        """It has confirmed the safe action, and nothing has changed since: again, and a joint would sag further."""
         self.gone = False
         """The port itself has gone: trying again is no use."""
         self.lost = ""
@@ -163,22 +167,54 @@ class Buses:
         line.forget()
 
     def _connect(self, line: Line) -> None:
+        line.safe = False
         line.bus.connect(self._clock.now_ns() + ACTION_NS)
         try:
             if self._verify is not None:
                 self._verify(line.bus, self._clock.now_ns() + ACTION_NS)
             line.recognise(self._clock.now_ns() + ACTION_NS)
+            line.bus.tune(self._clock.now_ns() + ACTION_NS)
         except DriverError:
             line.bus.disconnect()
             raise
         line.take_state()
 
     def enable_torque(self) -> None:
-        """Switch torque on where the motors are: nothing moves. Raises `DriverError`."""
-        for line in self.lines:
-            line.bus.enable_torque(self._clock.now_ns() + ACTION_NS)
-            line.bus.read_state(self._clock.now_ns() + ACTION_NS)
-            line.take_state()
+        """Switch torque on where the motors are: nothing moves. All buses are checked before one is switched.
+
+        Raises `DriverError`, which names the buses that have torque afterwards: a bus that had some before. One that
+        has it by this call is let go again.
+        """
+        held: list[Line] = []
+        switched: list[Line] = []
+        try:
+            for line in self.lines:
+                if line.bus.aim(self._clock.now_ns() + ACTION_NS):
+                    held.append(line)  # noqa: PERF401  kept where a later bus raises
+            for line in self.lines:
+                line.safe = False
+                switched.append(line)
+                line.bus.enable_torque(self._clock.now_ns() + ACTION_NS)
+                line.bus.read_state(self._clock.now_ns() + ACTION_NS)
+                line.take_state()
+            for line in self.lines:  # last of all: a slow bus must not make those before it stop by themselves
+                line.bus.watch(self._clock.now_ns() + ACTION_NS)
+        except DriverError as error:
+            stays = [f"bus {line.name} has torque as before" for line in held]
+            stays += self._let_go([line for line in switched if line not in held])
+            if stays:
+                raise DriverError(f"{error}; {'; '.join(stays)}") from error
+            raise
+
+    def _let_go(self, lines: Sequence[Line]) -> list[str]:
+        """Which of these buses may have torque all the same."""
+        failures = []
+        for line in lines:
+            try:
+                line.bus.disable_torque(self._clock.now_ns() + ACTION_NS)
+            except DriverError as error:
+                failures.append(f"bus {line.name} may have torque: {error}")
+        return failures
 
     def disable_torque(self) -> None:
         """Let go. Raises `DriverError`."""
@@ -186,12 +222,16 @@ class Buses:
             line.bus.disable_torque(self._clock.now_ns() + ACTION_NS)
 
     def safe_action(self) -> list[str]:
-        """Each motor's declared safe action on every bus, whatever another bus does; what failed, one line a bus."""
+        """Each motor's declared safe action on every bus that has not confirmed it yet, whatever another bus does.
+
+        What failed, one line a bus.
+        """
         failures = []
-        for line in self.lines:
+        for line in (line for line in self.lines if not line.safe):
             for _ in range(ATTEMPTS):
                 try:
                     line.bus.safe_action(self._clock.now_ns() + ACTION_NS)
+                    line.safe = True
                     break
                 except Exception as error:  # noqa: BLE001  a bug in one driver must not keep the next arm from its safe action
                     failure = f"bus {line.name}: {type(error).__name__}: {error}"

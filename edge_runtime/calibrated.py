@@ -6,7 +6,8 @@ loaded; who a motor really is only the motor can say, so that is asked whenever 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,12 +39,17 @@ def apply(robot: Robot) -> Robot:
     return msgspec.structs.replace(robot, buses=tuple(_apply(robot, bus) for bus in robot.buses))
 
 
-def check(robot: Robot, bus: MotorBus, deadline_ns: int) -> None:
-    """Ask the motors of a bus that has just been connected whether they are those that were calibrated.
+def checker(robot: Robot) -> Callable[[MotorBus, int], None]:
+    """What asks the motors of a bus that has just been connected whether they are those that were calibrated.
 
-    Raises `ProtocolError` where one is not, and whatever else the bus raises; changes nothing.
+    The files are read here, once: raises `ConfigError`. The call reads none: it raises `ProtocolError` where a motor is
+    another one, and whatever else the bus raises; it changes nothing.
     """
-    file, found = _bus(robot, bus.settings.name)
+    return partial(_check, {bus.name: _bus(robot, bus.name) for bus in robot.buses})
+
+
+def _check(known: Mapping[str, tuple[Path, BusCalibration | None]], bus: MotorBus, deadline_ns: int) -> None:
+    file, found = known[bus.settings.name]
     if found is None:
         return
     for index, motor in enumerate(found.motors):
@@ -96,6 +102,8 @@ def _bus(robot: Robot, name: str) -> tuple[Path, BusCalibration | None]:
 
 def _apply(robot: Robot, bus: Bus) -> Bus:
     file, found = _bus(robot, bus.name)
+    if (begun := files.unfinished(file)).exists():
+        raise ConfigError(f"{begun}: bus {bus.name} may count anew since this was begun: finish edge calibrate joints")
     if found is None:
         return bus
     for fault in _bus_faults(bus, found):

@@ -34,6 +34,7 @@ Millimetres = Annotated[float, Meta(gt=0.0, le=1e4)]
 Step = Annotated[int, Meta(ge=-1_048_576, le=1_048_575)]
 Utc = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$(?!\n)")]
 Vector = tuple[float, float, float]
+_DATE = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind"):
@@ -44,6 +45,18 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """When it was measured."""
     tool: Line
     """Version of this program that measured it."""
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for a date that is none, such as the 31st of February."""
+        _ = self.measured
+
+    @property
+    def measured(self) -> datetime:
+        """`date`, in UTC."""
+        try:
+            return datetime.strptime(self.date, _DATE).replace(tzinfo=timezone.utc)
+        except ValueError:
+            raise ValueError(f"date {self.date}: there is no such time") from None
 
 
 class Motor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -151,6 +164,11 @@ def bus_file(folder: Path, name: str) -> Path:
     return folder / f"bus-{name}.json"
 
 
+def unfinished(file: Path) -> Path:
+    """Where what was found so far is kept, beside the file that it will become."""
+    return file.with_name(f"{file.name}.partial")
+
+
 def camera_file(folder: Path, name: str) -> Path:
     return folder / f"camera-{name}.json"
 
@@ -162,7 +180,7 @@ def latency_file(folder: Path, name: str) -> Path:
 
 def now() -> str:
     """The date that a file carries: UTC, to the second."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.now(timezone.utc).strftime(_DATE)
 
 
 def tool() -> str:

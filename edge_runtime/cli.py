@@ -78,6 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say("interrupted", 130)
     except KeyboardInterrupt:
         return _say("interrupted", 130)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 0
     except click.ClickException as error:
         return _say(_usage(error), 2)
     except (EdgeError, DriverError) as error:
@@ -99,7 +102,7 @@ def _usage(error: click.ClickException) -> str:
     ctx = error.ctx if isinstance(error, click.UsageError) else None
     if ctx is None or ctx.parent is None:
         return f"{message} (edge --help lists everything)" if isinstance(error, click.UsageError) else message
-    return f"{ctx.info_name}: {message} (edge {ctx.info_name} --help)"
+    return f"{ctx.command_path.partition(' ')[2]}: {message} ({ctx.command_path} --help)"
 
 
 def _say(message: str, code: int) -> int:

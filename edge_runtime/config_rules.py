@@ -12,11 +12,8 @@ from edge_runtime import plugins
 from edge_runtime.config import Bus, Camera, Joint, Leader, Robot
 from edge_runtime.suggest import did_you_mean
 
-BAUDS = (
-    *(9_600, 19_200, 38_400, 57_600, 76_800, 115_200, 128_000, 250_000, 500_000),
-    *(1_000_000, 2_000_000, 3_000_000, 4_000_000, 4_500_000),
-)
-"""Line speeds that Feetech STS (STS3215 memory table, address 6) and Dynamixel X (control table, address 8) have."""
+LEADER_KINDS = ("dynamixel", "feetech")
+"""Motors that a hand can turn without their torque, with an encoder of one turn."""
 
 SOCKET_PATH_BYTES = 107
 """Longest path of a unix socket: sun_path of 108 bytes less its end (unix(7))."""
@@ -28,6 +25,7 @@ def problems(robot: Robot) -> Iterator[str]:
     yield from _policy(robot)
     yield from _cameras(robot.cameras)
     yield from _buses(robot.buses)
+    yield from _ports(robot)
     yield from _control(robot)
     yield from _kinematics(robot)
     yield from _estops(robot)
@@ -63,12 +61,10 @@ def _cameras(cameras: tuple[Camera, ...]) -> Iterator[str]:
 
 def _buses(buses: tuple[Bus, ...]) -> Iterator[str]:
     yield from _unique("buses[{}].name", [b.name for b in buses])
-    yield from _unique("buses[{}].port", [(b.port, b.name) if b.kind == "null" else b.port for b in buses])
     full_names: dict[tuple[str, str], str] = {}
     for index, bus in enumerate(buses):
         key = f"buses[{index}]"
         yield from _known(f"{key}.kind", bus.kind, "drivers.motors")
-        yield from _baud(f"{key}.baud", bus.baud)
         yield from _unique(key + ".joints[{}].id", [j.id for j in bus.joints])
         for place, joint in enumerate(bus.joints):
             where = f"{key}.joints[{place}]"
@@ -76,6 +72,17 @@ def _buses(buses: tuple[Bus, ...]) -> Iterator[str]:
             first = full_names.setdefault((joint.group or bus.name, joint.name), where)
             if first != where:
                 yield f"{where}.name: {joint.name} is already the name of {first}"
+
+
+def _ports(robot: Robot) -> Iterator[str]:
+    """However a port is spelt, it is one port; the null bus has none."""
+    named = [(f"buses[{i}].port", bus.port) for i, bus in enumerate(robot.buses) if bus.kind != "null"]
+    named += [("leader.port", robot.leader.port)] if robot.leader is not None else []
+    keys: dict[str, str] = {}
+    for key, port in named:
+        first = keys.setdefault(os.path.realpath(port) if "/" in port else port, key)
+        if first != key:
+            yield f"{key}: {port} is already that of {first}"
 
 
 def _joint(key: str, joint: Joint) -> Iterator[str]:
@@ -126,27 +133,24 @@ def _hand(robot: Robot) -> Iterator[str]:
         for index, axis in enumerate(pad.axes):
             if axis.joint not in names:
                 yield f"gamepad.axes[{index}].joint: there is no joint {axis.joint}{did_you_mean(axis.joint, names)}"
+            if axis.speed == 0:
+                yield f"gamepad.axes[{index}].speed: 0 would never move the joint"
         yield from _unique("gamepad.axes[{}].axis", [a.axis for a in pad.axes])
         yield from _unique("gamepad.axes[{}].joint", [a.joint for a in pad.axes])
 
 
 def _leader(leader: Leader, robot: Robot) -> Iterator[str]:
-    yield from _known("leader.kind", leader.kind, "drivers.motors")
-    yield from _baud("leader.baud", leader.baud)
+    if leader.kind not in LEADER_KINDS:
+        yield (
+            f'leader.kind: "{leader.kind}" is no kind of leader, only {" and ".join(LEADER_KINDS)} are'
+            f"{did_you_mean(leader.kind, LEADER_KINDS)}"
+        )
     if len(leader.joints) != len(robot.joints):
         yield f"leader.joints: the robot has {len(robot.joints)} joints and its leader {len(leader.joints)}"
     yield from _unique("leader.joints[{}].id", [j.id for j in leader.joints])
-    if "/" in leader.port and leader.port in (taken := {bus.port: bus.name for bus in robot.buses}):
-        yield f"leader.port: {leader.port} is the port of bus {taken[leader.port]}"
     for index, joint in enumerate(leader.joints):
         if joint.scale == 0:
             yield f"leader.joints[{index}].scale: 0 would never move the joint"
-
-
-def _baud(key: str, baud: int) -> Iterator[str]:
-    if baud not in BAUDS:
-        near = min(BAUDS, key=lambda rate: abs(rate - baud))
-        yield f"{key}: no motor bus runs at {baud} bit/s, did you mean {near}?"
 
 
 def _known(key: str, name: str, package: str) -> Iterator[str]:

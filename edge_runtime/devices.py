@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from drivers.cameras.base import Camera, CameraSettings
@@ -9,10 +10,9 @@ from drivers.estops.base import Estop, EstopSettings
 from drivers.hands.base import Hand
 from drivers.motors.base import BusSettings, MotorBus, MotorSettings
 from edge_runtime import config, plugins
-from edge_runtime.errors import ConfigError
 
 LEADER_ZERO = 2048
-"""Encoder count from which a leader's angles are counted: any will do, this one is within every encoder's turn."""
+"""Encoder count from which a leader's angles are counted: the middle of the turn that both kinds of servo have."""
 
 
 def bus_settings(bus: config.Bus) -> BusSettings:
@@ -48,13 +48,9 @@ def camera_settings(camera: config.Camera) -> CameraSettings:
 
 
 def make_bus(bus: config.Bus) -> MotorBus:
-    """The bus's driver, not yet connected. `ConfigError` for gains that its protocol does not carry."""
-    driver: type[MotorBus] = plugins.load("drivers.motors", bus.kind).Bus
-    for joint in () if driver.GAINS else bus.joints:
-        for key in ("stiffness", "damping"):
-            if getattr(joint, key):
-                raise ConfigError(f"bus {bus.name}: joint {joint.name}: {bus.kind} motors take no {key}: leave it out")
-    return driver(bus_settings(bus))
+    """The bus's driver, not yet connected."""
+    driver: MotorBus = plugins.load("drivers.motors", bus.kind).Bus(bus_settings(bus))
+    return driver
 
 
 def make_camera(camera: config.Camera) -> Camera:
@@ -75,7 +71,7 @@ def make_hand(robot: config.Robot) -> Hand | None:
     hand: Hand | None = None
     if robot.leader is not None:
         scale = [joint.scale for joint in robot.leader.joints]
-        hand = plugins.load("drivers.hands", "leader").Device(_leader_bus(robot.leader, robot.joint_names), scale)
+        hand = plugins.load("drivers.hands", "leader").Device(leader_bus(robot.leader, robot.joint_names), scale)
     elif robot.gamepad is not None:
         driver = plugins.load("drivers.hands", "gamepad")
         names, joints = robot.joint_names, robot.joints
@@ -88,10 +84,10 @@ def make_hand(robot: config.Robot) -> Hand | None:
     return hand
 
 
-def _leader_bus(leader: config.Leader, names: Sequence[str]) -> MotorBus:
-    """A bus that is only read: of its angles only changes count, and nothing is ever commanded."""
+def leader_bus(leader: config.Leader, names: Sequence[str]) -> MotorBus:
+    """A bus that is only read, over the whole turn: of its angles only changes count, and nothing is ever commanded."""
     motors = tuple(
-        MotorSettings(name, joint.id, joint.model, LEADER_ZERO, 1, (0.0, 0.0), "release")
+        MotorSettings(name, joint.id, joint.model, LEADER_ZERO, 1, (-math.pi, math.pi), "release")
         for name, joint in zip(names, leader.joints, strict=True)
     )
     settings = BusSettings(name="leader", port=leader.port, baud=leader.baud, motors=motors)

@@ -11,11 +11,11 @@ from edge_runtime.errors import CommandError
 from edge_runtime.estop import Estops
 from edge_runtime.events import Report
 from edge_runtime.hand import HandSource
-from edge_runtime.join import Join
 from edge_runtime.limits import Floats, Limits
 from edge_runtime.link import IDLE, Link, Order, Request
 from edge_runtime.pacer import Pacer
 from edge_runtime.policies.base import Prompt
+from edge_runtime.reference import Reference
 from edge_runtime.safety import Limiter
 from edge_runtime.states import (
     COAST,
@@ -36,7 +36,7 @@ from edge_runtime.states import (
 )
 from edge_runtime.takeover import Takeover
 from edge_runtime.torque import Torque
-from edge_runtime.trajectory import Motion, Stop, Transfer
+from edge_runtime.trajectory import Follow, Motion, Stop, Transfer
 
 PATIENT = (Command.RESUME, Command.RESET, Command.DISARM)
 """Commands that an arm that is still stopping does not take yet."""
@@ -73,10 +73,11 @@ class Director:
         self._estops = estops
         self._hand = hand
         self._hand_age_ms = robot.deadlines.hand_age_ms
-        self._join = Join(limits, pacer.period_ns)
-        self._stop = Stop(limits)
-        self._takeover = Takeover(limits, pacer.period_ns / 1e9, hand.readings if hand is not None else None)
-        self._transfer = Transfer(limits)
+        self._follow = Follow(limits, limiter)
+        self._stop = Stop(limiter)
+        readings = hand.readings if hand is not None else None
+        self._takeover = Takeover(limits, limiter, pacer.period_ns / 1e9, readings)
+        self._transfer = Transfer(limits, limiter)
         self._motion: Motion = self._stop
         self._number = 0
         self._deadline_ns = 0
@@ -100,13 +101,13 @@ class Director:
     @property
     def chunk_ns(self) -> int:
         """Capture time of the frame behind the present setpoint, 0 where there is none."""
-        chunk = self._join.chunk
-        return chunk.capture_ns if chunk is not None and self._motion is self._join else 0
+        chunk = self._follow.chunk
+        return chunk.capture_ns if chunk is not None and self._motion is self._follow else 0
 
     @property
     def chunk_over(self) -> bool:
         """The last action of the chunk was due."""
-        return self._join.over
+        return self._follow.over
 
     @property
     def failure(self) -> str:
@@ -119,12 +120,12 @@ class Director:
         """The policy said that the task is done: this one, with the instruction that it has now."""
         return self._link.terminated is self._link.request
 
-    def sample(self, t_ns: int, out: Floats) -> None:
-        """Write the setpoint due at `t_ns` into `out` [n]."""
-        if self._motion is self._join:
+    def sample(self, t_ns: int, out: Reference) -> None:
+        """Write the reference due at `t_ns` into `out`."""
+        if self._motion is self._follow:
             chunk = self._link.chunks.take()
-            if chunk is not None and chunk is not self._join.chunk and chunk.request == self._number:
-                self._join.take(chunk, self._limiter.position_rad, self._limiter.velocity_rad_s)
+            if chunk is not None and chunk is not self._follow.chunk and chunk.request == self._number:
+                self._follow.begin(chunk)
         self.still = self._motion.sample(t_ns, out)
 
     def postpone(self, duration_ns: int) -> None:
@@ -151,6 +152,8 @@ class Director:
         except DriverError as error:
             self.go(Happening.LOST, f"{name}: {error}")
             return f"{name} failed, now in {self.mode}: {error}"
+        if order.command is Command.RESET:
+            self._estops.latched = ""
         self.go(order.command, f"command {name}")
         return ""
 
@@ -165,10 +168,24 @@ class Director:
             return
         self.cause = cause
         self._report(str(after), cause)
+        self._forget(before, after)
+        self._begin(trigger, before, after)
+        if after is TAKEN_TASK:
+            self._link.request = Request(self._number, self.prompt, person=True)
+        elif after is not TASK and after is not COAST:
+            self._link.request = IDLE
+
+    def _forget(self, before: Mode, after: Mode) -> None:
+        """A task ends where there is no place for it: said where it had not even begun. A held one keeps its time."""
         if after.phase is Phase.NONE or (after is PARK and before.phase is Phase.TASK):
+            if self.prompt is not None and before.phase is not Phase.TASK:
+                self._report("task dropped", self.prompt.instruction)
             self.prompt = None
         if before is TASK or before is COAST:
             self._left_ns = self._deadline_ns - self._pacer.due_ns
+
+    def _begin(self, trigger: Trigger, before: Mode, after: Mode) -> None:
+        """The motion of the new mode, or what else is done there."""
         if after is TASK and before is not COAST:
             self._run(before)
         elif after is TO_START:
@@ -180,16 +197,12 @@ class Director:
         elif after is SAFE:
             self._torque.make_safe()
         elif after.state is State.TAKEOVER:
-            self._takeover.begin(self._limiter.position_rad, self._limiter.velocity_rad_s)
+            self._takeover.begin()
             self._motion = self._takeover
         elif trigger is Command.HANDBACK:
             self._takeover.release()
         elif before is TAKEN or (after.state is State.HOLD and before.state is not State.HOLD):
             self._halt()
-        if after is TAKEN_TASK:
-            self._link.request = Request(self._number, self.prompt, person=True)
-        elif after is not TASK and after is not COAST:
-            self._link.request = IDLE
 
     def finish(self, cause: str) -> None:
         """The end of the loop: the safe action, where torque may be on because of us."""
@@ -205,11 +218,13 @@ class Director:
             raise CommandError("still stopping, try again")
         if command in BEGINNING and (pressed := self._estops.pressed(self._pacer.woken_ns)):
             raise CommandError(f"{pressed}: release it first")
+        if command is Command.ARM and self._estops.latched:
+            raise CommandError(f"{self._estops.latched}: reset first")
         if command is Command.ARM or (command is Command.RESET and holding):
             self._torque.take()
             self._limiter.start_from(self._buses.measured_rad)
             self._halt()
-        elif command is Command.RESET:
+        elif command is Command.RESET and self.mode is SAFE:
             self._torque.reconnect()
             self._torque.make_safe()
             if self._torque.ours:
@@ -220,18 +235,19 @@ class Director:
             self._torque.let_go()
         elif command is Command.TAKEOVER:
             self._check_hand()
+        elif command is Command.ESTOP:
+            self._estops.latched = "e-stop by command"
+            self._report("e-stop pressed", "by command")
         elif command is Command.TASK and order.prompt is not None:
             self.prompt = order.prompt
             self._report("task", order.prompt.instruction)
 
     def _halt(self) -> None:
         """Come to rest from the last setpoint."""
-        self._stop.begin(self._limiter.position_rad, self._limiter.velocity_rad_s, self._pacer.due_ns)
         self._motion = self._stop
 
     def _move_to(self, pose_rad: Floats) -> None:
-        limiter = self._limiter
-        self._transfer.begin(limiter.position_rad, limiter.velocity_rad_s, pose_rad, self._pacer.due_ns)
+        self._transfer.begin(pose_rad)
         self._motion = self._transfer
 
     def _check_hand(self) -> None:
@@ -248,14 +264,8 @@ class Director:
     def _run(self, before: Mode) -> None:
         """Follow the chunks of a new request: of a new episode, or of one that was held, with the time it had left."""
         self._number += 1
-        if before.state is State.TAKEOVER:
-            self._takeover.release()
-            self._join.begin(self._takeover)
-        else:
-            self._limiter.start_from(self._limiter.position_rad)  # it is at rest
-            self._halt()
-            self._join.begin(self._stop)
-        self._motion = self._join
+        self._follow.begin(None)
+        self._motion = self._follow
         self.task_began_ns = self._pacer.due_ns
         self._ask()
         if before.state is State.HOLD or before.state is State.TAKEOVER:

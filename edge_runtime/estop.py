@@ -5,22 +5,21 @@ An input that is lost, or whose thread has not looked at it for a while, counts 
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from typing import Protocol
 
 from drivers.estops.base import Estop
+from edge_runtime.device_thread import DeviceThread
 from edge_runtime.events import Report
-from edge_runtime.realtime import helper
 
 WAIT_S = 0.2
-"""An input is looked at anew after so long without a change."""
+"""An input is looked at anew after so long without a change: often enough for `BLIND_NS`, and five times a second costs
+nothing."""
 BLIND_NS = 2_000_000_000
-"""An input that nobody looked at for so long counts as pressed."""
-BACKOFF_S = (0.2, 0.5, 1.0, 2.0)
-"""Waits before opening a lost input again; the last one from then on."""
+"""An input that nobody looked at for so long counts as pressed: ten waits, so that a busy machine stops no robot."""
 JOIN_S = 1.0
+"""How long the end of the run waits for the thread: five waits, of which it is in one."""
 
 
 class Input(Protocol):
@@ -36,19 +35,18 @@ class Input(Protocol):
     """Why it cannot be read, empty where it can."""
 
 
-class EstopThread:
+class EstopThread(DeviceThread):
     """One input's thread: it alone writes the fields."""
 
     def __init__(self, estop: Estop, report: Report) -> None:
         self.name = estop.settings.name
+        super().__init__(estop, f"e-stop {self.name}", JOIN_S)
         self.pressed = False
         self.presses = 0
         self.seen_ns = time.monotonic_ns()
         self.trouble = ""
         self._estop = estop
         self._report = report
-        self._stop = threading.Event()
-        self._thread = helper(self._run, f"e-stop {self.name}")
 
     def start(self) -> None:
         """Open the input and look at it, then start the thread. Raises `DriverError` where it cannot be read."""
@@ -56,15 +54,7 @@ class EstopThread:
         self._take(self._estop.read(0.0))
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread and close the input."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(JOIN_S)
-        self._estop.close()
-
-    def look(self) -> None:
-        """Wait for a change, `WAIT_S` at most, and take it. Raises `DriverError`."""
+    def _step(self) -> None:
         self._take(self._estop.read(WAIT_S))
 
     def _take(self, pressed: bool) -> None:
@@ -78,27 +68,12 @@ class EstopThread:
         self.trouble, self.pressed = "", pressed
         self.seen_ns = time.monotonic_ns()
 
-    def _lose(self, error: Exception) -> None:
-        self.trouble = str(error)
-        self.pressed = True
-        self.presses += 1
-        self._report("e-stop lost", self.trouble)
-
-    def _run(self) -> None:
-        lost = 0
-        while not self._stop.is_set():
-            try:
-                if lost:
-                    self._estop.open()
-                while not self._stop.is_set():
-                    self.look()
-                    lost = 0
-            except Exception as error:  # noqa: BLE001  whatever a driver raises, this input is to come back
-                if not lost:
-                    self._lose(error)
-                self._estop.close()
-                self._stop.wait(BACKOFF_S[min(lost, len(BACKOFF_S) - 1)])
-                lost += 1
+    def _lose(self, error: Exception, *, first: bool) -> None:
+        if first:
+            self.trouble = str(error) or type(error).__name__
+            self.pressed = True
+            self.presses += 1
+            self._report("e-stop lost", self.trouble)
 
 
 class Estops:
@@ -107,6 +82,10 @@ class Estops:
     def __init__(self, inputs: Sequence[Input]) -> None:
         self._inputs = inputs
         self._seen = [0] * len(inputs)
+        self.fresh = ""
+        """A press that came between the last check and the one before, in words."""
+        self.latched = ""
+        """The last press since a person's `reset`, in words: in every state it takes one before the arm is armed."""
 
     def pressed(self, now_ns: int) -> str:
         """The first input that is pressed or cannot be known, in words; empty where all are released."""
@@ -119,10 +98,11 @@ class Estops:
 
     def check(self, now_ns: int) -> str:
         """Once a tick: as `pressed`, and also an input that was pressed and released since the last tick."""
-        cause = self.pressed(now_ns)
+        self.fresh = ""
         for index, one in enumerate(self._inputs):
             presses = one.presses
             if presses != self._seen[index]:
                 self._seen[index] = presses
-                cause = cause or f"e-stop {one.name} was pressed"
-        return cause
+                self.fresh = f"e-stop {one.name} was {'lost' if one.trouble else 'pressed'}"
+        self.latched = self.fresh or self.latched
+        return self.pressed(now_ns) or self.fresh

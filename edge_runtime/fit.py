@@ -10,7 +10,7 @@ import numpy as np
 from edge_runtime.bundle_spec import PolicySpec, VectorSpec
 from edge_runtime.config import Robot
 from edge_runtime.errors import BundleError, ConfigError
-from edge_runtime.limits import Floats, joint_names
+from edge_runtime.limits import Floats
 from edge_runtime.suggest import did_you_mean
 
 _UNNAMED = re.compile(r"(state|action)\.\d+")
@@ -72,7 +72,7 @@ def _kinematics(robot: Robot) -> None:
 
 
 def _joints(robot: Robot, what: str, vector: VectorSpec) -> None:
-    names = joint_names(robot)
+    names = robot.joint_names
     if vector.dims != len(names):
         raise BundleError(
             f"{robot.policy.bundle}: {what} of {vector.dims} dimensions, the robot has {len(names)} joints"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import Protocol
 
@@ -10,20 +9,20 @@ import numpy as np
 
 from drivers.errors import DriverError, ProtocolError
 from drivers.hands.base import Hand
+from edge_runtime.device_thread import DeviceThread
 from edge_runtime.events import Report
 from edge_runtime.limits import Floats
-from edge_runtime.realtime import helper
 from edge_runtime.slot import Slot
 
 PERIOD_NS = 10_000_000
-"""Between two readings, where the device takes no longer than that."""
+"""Between two readings, where the device takes no longer than that: as often as a small arm's control loop ticks."""
 READ_NS = 50_000_000
-"""Longest reading."""
+"""Longest reading: three times the 16 ms that a USB adapter may keep an answer (FTDI's latency timer as it comes)."""
 TRIES = 3
-"""Readings in a row that may fail before the device is opened anew."""
-BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
-"""Waits before opening a lost device again; the last one from then on."""
+"""Readings in a row that may fail before the device is opened anew: one disturbed answer is no lost cable, and three
+that time out are over within `hand_age_ms` (200)."""
 JOIN_S = 3.0
+"""How long the end of the run waits for the thread: a leader may be in the two seconds of being opened."""
 
 
 class Reading:
@@ -46,10 +45,11 @@ class HandSource(Protocol):
     """Why it cannot be read, empty where it can."""
 
 
-class HandThread:
+class HandThread(DeviceThread):
     """The thread that owns the device; it alone writes the fields."""
 
     def __init__(self, hand: Hand, n: int, report: Report) -> None:
+        super().__init__(hand, "hand", JOIN_S)
         self.readings = Slot(Reading(n), Reading(n), Reading(n))
         self.stamp_ns = 0
         self.trouble = ""
@@ -57,21 +57,14 @@ class HandThread:
         """Times that it was opened anew."""
         self._hand = hand
         self._report = report
-        self._stop = threading.Event()
-        self._thread = helper(self._run, "hand")
+        self._failures = 0
+        self._due_ns = 0
 
     def start(self) -> None:
         """Open the device and read it once, then start the thread. Raises `DriverError`."""
         self._hand.open()
         self.read()
         self._thread.start()
-
-    def stop(self) -> None:
-        """End the thread and close the device."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(JOIN_S)
-        self._hand.close()
 
     def read(self) -> None:
         """One reading into the slot. Raises `DriverError`."""
@@ -81,37 +74,24 @@ class HandThread:
             raise ProtocolError("the hand's reading is not finite")
         reading.stamp_ns = time.monotonic_ns()
         self.readings.publish()
+        if self.trouble:
+            self._report("hand back", "it can be taken again")
         self.stamp_ns, self.trouble = reading.stamp_ns, ""
 
-    def _read_on(self) -> None:
-        """Readings at a steady rate until `stop`, or until `TRIES` in a row failed."""
-        failures, due_ns = 0, time.monotonic_ns()
-        while not self._stop.is_set():
-            try:
-                self.read()
-                failures = 0
-            except DriverError:
-                failures += 1
-                if failures == TRIES:
-                    raise
-            due_ns = max(due_ns + PERIOD_NS, time.monotonic_ns())
-            self._stop.wait((due_ns - time.monotonic_ns()) * 1e-9)
+    def _step(self) -> None:
+        """One reading at its time; of those that fail in a row, the last of `TRIES` is raised."""
+        try:
+            self.read()
+            self._failures = 0
+        except DriverError:
+            self._failures += 1
+            if self.trouble or self._failures >= TRIES:
+                raise
+        self._due_ns = max(self._due_ns + PERIOD_NS, time.monotonic_ns())
+        self._over.wait((self._due_ns - time.monotonic_ns()) * 1e-9)
 
-    def _run(self) -> None:
-        waits = 0
-        while not self._stop.is_set():
-            try:
-                if self.trouble:
-                    self._hand.open()
-                    self.read()
-                    self._report("hand back", "it can be taken again")
-                    waits = 0
-                self._read_on()
-            except Exception as error:  # noqa: BLE001  whatever a driver raises, the hand is to come back
-                if not self.trouble:
-                    self.lost += 1
-                    self._report("hand lost", str(error))
-                self.trouble = str(error) or type(error).__name__
-                self._hand.close()
-                self._stop.wait(BACKOFF_S[min(waits, len(BACKOFF_S) - 1)])
-                waits += 1
+    def _lose(self, error: Exception, *, first: bool) -> None:
+        if first:
+            self.lost += 1
+            self._report("hand lost", str(error))
+        self.trouble = str(error) or type(error).__name__

@@ -93,21 +93,26 @@ class Inference:
         """
         if request.prompt is None or request is self._link.terminated:
             return False
-        if request.person:
-            return self._watch(request.prompt.instruction)
         try:
-            capture_ns = self._observer.observe(self._measured_rad)
-            if not capture_ns:
-                return False
-            self._link.inference_started_ns = began_ns = self._clock.now_ns()
-            self._call(request.prompt)
+            if request.person:
+                return self._watch(request.prompt.instruction)
+            return self._infer(request, request.prompt)
         except MalformedTokens as error:
             self.malformed += 1
             self._fail(request, str(error), "malformed action tokens")
-            return True
-        except Exception as error:  # noqa: BLE001  whatever a policy raises, the arm must be told and this thread go on
+        except UnreachablePose as error:
+            self._fail(request, str(error), "unreachable pose")
+        except Exception as error:  # noqa: BLE001  whatever is raised, the arm must be told and this thread go on
             self._fail(request, f"{type(error).__name__}: {error}")
-            return True
+        return True
+
+    def _infer(self, request: Request, prompt: Prompt) -> bool:
+        capture_ns = self._observer.observe(self._measured_rad)
+        if not capture_ns:
+            return False
+        self._link.inference_started_ns = began_ns = self._clock.now_ns()
+        try:
+            self._call(prompt)
         finally:
             self._link.inference_started_ns = 0
         ended_ns = self._clock.now_ns()
@@ -116,7 +121,8 @@ class Inference:
             self._link.failure = (request.number, "")
             self._link.terminated = request
         elif np.isfinite(self._actions).all():
-            self._planned(request, request.prompt.instruction, capture_ns, ended_ns)
+            self._publish(request, capture_ns, ended_ns)
+            self._offer(request, prompt.instruction, capture_ns, ended_ns)
         else:
             self._fail(request, "the policy's actions are not finite")
         return True
@@ -135,14 +141,6 @@ class Inference:
             instruction, capture_ns, now_ns, self._observer.frames, self._state, self._actions, person=True
         )
         return True
-
-    def _planned(self, request: Request, instruction: str, capture_ns: int, ended_ns: int) -> None:
-        try:
-            self._publish(request, capture_ns, ended_ns)
-        except UnreachablePose as error:
-            self._fail(request, str(error), "unreachable pose")
-        else:
-            self._offer(request, instruction, capture_ns, ended_ns)
 
     def _publish(self, request: Request, capture_ns: int, ended_ns: int) -> None:
         chunk = self._link.chunks.back

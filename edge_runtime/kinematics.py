@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.config import Robot
 from edge_runtime.errors import ConfigError
-from edge_runtime.limits import Floats, joint_names
+from edge_runtime.limits import Floats
 from edge_runtime.suggest import did_you_mean
 from edge_runtime.urdf import UrdfJoint, chain
 
@@ -143,7 +143,7 @@ class Arm:
 
 def _order(robot: Robot, urdf: Path, tip: str, joints: tuple[UrdfJoint, ...]) -> list[int]:
     """For each turning joint of the chain the robot's joint that it is."""
-    names = joint_names(robot)
+    names = robot.joint_names
     known: dict[str, int] = {}
     for i, joint in enumerate(robot.joints):
         first = known.setdefault(joint.urdf or joint.name, i)
@@ -172,7 +172,7 @@ def _check_range(robot: Robot, urdf: Path, index: int, joint: UrdfJoint) -> None
     if low < joint.lower - ROUNDED_RAD or high > joint.upper + ROUNDED_RAD:
         raise ConfigError(
             f"{urdf}: joint {joint.name} goes from {joint.lower:.4g} to {joint.upper:.4g} rad, position of "
-            f"{joint_names(robot)[index]} in robot.toml from {low:.4g} to {high:.4g}: narrow it"
+            f"{robot.joint_names[index]} in robot.toml from {low:.4g} to {high:.4g}: narrow it"
         )
 
 

@@ -35,8 +35,3 @@ class Limits:
             acceleration=np.array([j.acceleration_rad_s2 for j in joints]),
             jerk=np.array([j.jerk_rad_s3 for j in joints]),
         )
-
-
-def joint_names(robot: Robot) -> tuple[str, ...]:
-    """`robot.joint_names`."""
-    return robot.joint_names

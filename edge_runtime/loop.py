@@ -6,9 +6,7 @@ Whatever ends the loop, an arm that was armed gets its declared safe action firs
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
-from functools import partial
 from typing import Protocol
 
 from drivers.motors.base import MotorBus
@@ -22,21 +20,26 @@ from edge_runtime.estop import Estops, Input
 from edge_runtime.events import EventQueue
 from edge_runtime.hand import HandSource
 from edge_runtime.limits import Limits
-from edge_runtime.link import Link, Order
+from edge_runtime.link import Link
+from edge_runtime.orders import Orders
 from edge_runtime.pacer import Pacer
 from edge_runtime.recorder import Ticks
 from edge_runtime.recovery import Recovery
+from edge_runtime.reference import Reference
 from edge_runtime.safety import Limiter
 from edge_runtime.states import SAFE, Command, State
 from edge_runtime.torque import Pet, Torque
 from edge_runtime.watchdog import Readings, Watchdog
 
 HEALTH_S = 1.0
-"""Every motor's health is read about once in this time."""
+"""Every motor's health is read about once in this time: temperatures change over many seconds, and a current that
+hurts a motor is its own protection's to switch off."""
 INSIST_S = 2.0
-"""A safe action that a bus did not confirm is tried again after this much of ticks."""
+"""A safe action that a bus did not confirm is tried again after this much of ticks: a try may block for three attempts
+of a second each, and between two of them commands are to be answered."""
 CYCLE_SHARE = 0.8
-"""Longest serial cycle in periods, so that a bus that does not answer makes no tick late."""
+"""Longest serial cycle in periods, so that a bus that does not answer makes no tick late: the rest is for
+everything else that a tick does."""
 MOVING = (State.RUN, State.COAST, State.TAKEOVER)
 """States that a closing robot leaves by a stop first."""
 
@@ -85,8 +88,9 @@ class ControlLoop:
         self._serial_ns = 0
         self._sensor_age_ns = -1
         self._readings = Readings(len(cameras))
+        self._reference = Reference(len(limits.names))
         self.pacer = Pacer(clock, period_ns)
-        self.buses = Buses(buses, clock, self._cycle_ns, partial(calibrated.check, robot))
+        self.buses = Buses(buses, clock, self._cycle_ns, calibrated.checker(robot))
         self.limiter = Limiter(limits, period_ns / 1e9)
         self.watchdog = Watchdog(robot.deadlines, [c.name for c in cameras], self.buses.lines, events.report)
         self.torque = Torque(buses=self.buses, pacer=self.pacer, report=events.report, pet=pet)
@@ -102,7 +106,7 @@ class ControlLoop:
             estops=self._estops,
             hand=hand,
         )
-        self.orders: deque[Order] = deque()
+        self.orders = Orders(events.report)
         """Commands from other threads, done one a tick."""
 
     def run(self, seconds: float | None = None) -> None:
@@ -150,10 +154,10 @@ class ControlLoop:
     def _sample(self) -> None:
         if self.pacer.skipped:
             self.director.postpone(self.pacer.skipped * self.pacer.period_ns)
-        self.director.sample(self.pacer.due_ns, self.buses.setpoint_rad)
+        self.director.sample(self.pacer.due_ns, self._reference)
 
     def _limit(self) -> None:
-        self._readings.refused = self.limiter.limit(self.buses.setpoint_rad)
+        self._readings.refused = self.limiter.limit(self._reference, self.buses.setpoint_rad)
 
     def _write(self) -> None:
         self._cycle_began_ns = self._clock.now_ns()
@@ -166,7 +170,7 @@ class ControlLoop:
 
     def _watch(self) -> None:
         """Nothing is written: the setpoint is wherever the joints are."""
-        self.recovery.attempt()
+        self.recovery.attempt(self.director.mode)
         if self.director.mode is SAFE and self.torque.ours and self._ticks.total % self._insist_ticks == 0:
             self.torque.make_safe()
         self._cycle_began_ns = self._clock.now_ns()
@@ -188,6 +192,8 @@ class ControlLoop:
         now.lateness_ns = self.pacer.lateness_ns
         now.still = director.still
         now.pressed = self._estops.check(now.now_ns)
+        if self._estops.fresh:
+            self.orders.refuse(self._estops.fresh)
         now.hand_ns = self._hand.stamp_ns if self._hand is not None else 0
         for index, camera in enumerate(self._cameras):
             now.frame_ns[index] = camera.capture_ns
@@ -205,9 +211,9 @@ class ControlLoop:
     def _obey(self) -> None:
         if self._closing and self.director.mode.state in MOVING:
             self.director.go(Command.STOP, self._closing)
-        if self.orders:
-            order = self.orders.popleft()
-            order.answer = f"the robot is closing: {self._closing}" if self._closing else self.director.obey(order)
+        if (order := self.orders.take()) is not None:
+            closing = f"the robot is closing: {self._closing}" if self._closing else ""
+            self.orders.answer(order, closing or self.director.obey(order))
 
     def _record(self) -> None:
         self._ticks.add(

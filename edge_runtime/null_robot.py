@@ -29,8 +29,9 @@ def describe(spec: PolicySpec, takes: Sequence[Take], rate_hz: float, bundle: Pa
     """A robot that the policy fits and that holds nothing back.
 
     Joint ranges span the footage's states and actions and what the policy itself may ask for, with as much room again;
-    velocity, acceleration and jerk let a joint cross its range in one control tick. Raises `BundleError` for a policy
-    whose states and actions are not of the same joints.
+    velocity, acceleration and jerk let a joint cross its range, three spans, from rest to rest in one control tick: the
+    way d in time T takes three pieces of jerk 27·d/T³, -54·d/T³ and 27·d/T³ (`Guard`). Raises `BundleError` for a
+    policy whose states and actions are not of the same joints.
     """
     if spec.state.dims != spec.action.dims:
         raise BundleError(
@@ -70,9 +71,9 @@ def _joints(spec: PolicySpec, takes: Sequence[Take]) -> tuple[config.Joint, ...]
             id=index,
             model="null",
             position=(float(low[index] - span[index]), float(high[index] + span[index])),
-            velocity=float(span[index]) * RATE_HZ,
-            acceleration=float(span[index]) * RATE_HZ**2,
-            jerk=float(span[index]) * RATE_HZ**3,
+            velocity=3 * float(span[index]) * RATE_HZ,
+            acceleration=3 * 9 * float(span[index]) * RATE_HZ**2,
+            jerk=3 * 54 * float(span[index]) * RATE_HZ**3,
             start=float(states[0, index]),
             park=float(states[0, index]),
         )

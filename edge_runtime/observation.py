@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.cameras.base import Camera, Frame, Stamp
+from edge_runtime.device_thread import DeviceThread
 from edge_runtime.events import Report
 from edge_runtime.limits import Floats
 from edge_runtime.link import Link
-from edge_runtime.realtime import helper
 from edge_runtime.slot import Slot
 
 STALL_FRAMES = 8
@@ -29,8 +29,6 @@ LATE_PERIODS = 0.5
 """A frame is late that arrives so much after it was due: a period after the last one, more where some were dropped."""
 JOIN_S = 3.0
 """How long the end of the run waits beyond a read's own limit for a camera, whose driver may hang for ever."""
-BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
-"""Waits before opening a lost camera again; the last one from then on."""
 
 
 class Picture:
@@ -43,14 +41,17 @@ class Picture:
         self.capture_ns = 0
 
 
-class CameraThread:
+class CameraThread(DeviceThread):
     """One camera's thread: every frame into the slot, newest wins."""
 
-    def __init__(self, camera: Camera, *, arrived: threading.Event, report: Report) -> None:
+    def __init__(self, camera: Camera, *, arrived: threading.Event, report: Report, delay_ns: int = 0) -> None:
+        """`delay_ns`: by how much the camera's stamps are later than what its frames show."""
         settings = camera.settings
+        self._timeout_s = max(STALL_S, STALL_FRAMES / settings.fps)
+        super().__init__(camera, f"camera {settings.name}", self._timeout_s + JOIN_S)
         self.name = settings.name
         self.capture_ns = 0
-        """Of the newest frame, 0 before the first."""
+        """When what the newest frame shows was so, 0 before the first."""
         self.pictures = Slot(*(Picture(settings.height, settings.width) for _ in range(3)))
         self.counts = {"frames": 0, "stamped by device": 0, "dropped": 0, "late": 0, "frozen": 0, "reopened": 0}
         """Frames; those that bear the device's own stamp, the others are stamped as they come; frames the device made
@@ -58,35 +59,20 @@ class CameraThread:
         self._camera = camera
         self._arrived = arrived
         self._report = report
-        self._timeout_s = max(STALL_S, STALL_FRAMES / settings.fps)
+        self._delay_ns = delay_ns
         self._period_ns = 1e9 / settings.fps
-        self._stop = threading.Event()
-        self._thread = helper(self._run, f"camera {self.name}")
         self._frame_id = -1
         self._content = -1
         self._came_ns = 0
-
-    def start(self) -> None:
-        """Open the camera, then start the thread. Raises `DriverError` where it cannot be opened."""
-        self._camera.open()
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End the thread and close the camera; one that hangs in its driver is left to the end of the process."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(self._timeout_s + JOIN_S)
-        if not self._thread.is_alive():
-            self._camera.close()
 
     def read(self) -> None:
         """Wait for the next frame and publish it. Raises `DriverError`."""
         picture = self.pictures.back
         stamp = self._camera.read_into(picture.pixels, self._timeout_s)
         came_ns = time.monotonic_ns()
-        picture.capture_ns = stamp.capture_ns
+        picture.capture_ns = capture_ns = stamp.capture_ns - self._delay_ns
         self.pictures.publish()
-        self.capture_ns = stamp.capture_ns
+        self.capture_ns = capture_ns
         self._arrived.set()
         self._count(stamp, came_ns, zlib.crc32(picture.pixels.data))
 
@@ -100,23 +86,17 @@ class CameraThread:
             self.counts["late"] += came_ns - self._came_ns > (periods + LATE_PERIODS) * self._period_ns
         self._frame_id, self._came_ns, self._content = stamp.frame_id, came_ns, content
 
-    def _run(self) -> None:
-        lost = 0
-        while not self._stop.is_set():
-            try:
-                if lost:
-                    self._camera.open()
-                    self.counts["reopened"] += 1
-                while not self._stop.is_set():
-                    self.read()
-                    lost = 0
-            except Exception as error:  # noqa: BLE001  whatever a driver raises, this camera is to come back
-                if not lost:
-                    self._report("camera lost", str(error))
-                self._camera.close()
-                self._frame_id = -1
-                self._stop.wait(BACKOFF_S[min(lost, len(BACKOFF_S) - 1)])
-                lost += 1
+    def _step(self) -> None:
+        self.read()
+
+    def _reopen(self) -> None:
+        super()._reopen()
+        self.counts["reopened"] += 1
+
+    def _lose(self, error: Exception, *, first: bool) -> None:
+        if first:
+            self._report("camera lost", str(error))
+        self._frame_id = -1
 
 
 class Observer:

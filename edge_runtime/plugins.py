@@ -15,13 +15,13 @@ from edge_runtime.suggest import did_you_mean
 _INSTALL = {
     "cv2": "opencv-python-headless",
     "serial": "pyserial",
-    "can": "'edge-runtime[can]'",
-    **dict.fromkeys(("torch", "onnx", "onnx_ir", "onnxscript", "ml_dtypes"), "'edge-runtime[export]'"),
-    "gpiod": "'edge-runtime[gpio]'",
-    "pinocchio": "'edge-runtime[kinematics]'",
-    "tensorrt_rtx_bindings": "'edge-runtime[rtx]'",
-    **dict.fromkeys(("pyarrow", "av"), "'edge-runtime[datasets]'"),
-    **dict.fromkeys(("tensorrt", "pycuda", "cuda"), "'edge-runtime[tensorrt]'"),
+    "can": "'.[can]' in the checkout",
+    **dict.fromkeys(("torch", "onnx", "onnx_ir", "onnxscript", "ml_dtypes"), "'.[export]' in the checkout"),
+    "gpiod": "'.[gpio]' in the checkout",
+    "pinocchio": "'.[kinematics]' in the checkout",
+    "tensorrt_rtx_bindings": "'.[rtx]' in the checkout",
+    **dict.fromkeys(("pyarrow", "av"), "'.[datasets]' in the checkout"),
+    **dict.fromkeys(("tensorrt", "pycuda", "cuda"), "'.[tensorrt]' in the checkout"),
 }
 """What to install for an import name that is not the name of its distribution."""
 
@@ -50,7 +50,7 @@ def load(package: str, name: str) -> ModuleType:
 
 
 def require(module: str) -> ModuleType:
-    """Import one of our own modules; `EdgeError` that says what to install where a library it needs is missing."""
+    """Import one of our own modules; `EdgeError` where a library it needs is missing (what to install) or broken."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -59,3 +59,8 @@ def require(module: str) -> ModuleType:
             raise
         install = _INSTALL.get(missing, missing)
         raise EdgeError(f'{module} needs "{missing}", which is not installed: pip install {install}') from error
+    except ImportError as error:
+        culprit = (error.name or "").partition(".")[0]
+        if culprit == module.partition(".")[0]:
+            raise
+        raise EdgeError(f"{module} cannot be imported: {' '.join(str(error).split())}") from error

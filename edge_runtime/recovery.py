@@ -13,6 +13,7 @@ from drivers.errors import DriverError
 from edge_runtime.buses import Line
 from edge_runtime.clock import Clock
 from edge_runtime.events import Report
+from edge_runtime.states import SAFE, Command, Mode
 from edge_runtime.torque import Torque
 
 BACKOFF_NS = (500_000_000, 1_000_000_000, 2_000_000_000, 5_000_000_000)
@@ -45,13 +46,13 @@ class Recovery:
         self._clock = clock
         self._report = report
 
-    def attempt(self) -> None:
+    def attempt(self, mode: Mode) -> None:
         """Try each lost bus that is due; the safe action that a returned one still owes is done at once."""
         for tries in self._tries:
             if tries.due(self._clock.now_ns()):
-                self._try(tries)
+                self._try(tries, Command.RESET if mode is SAFE else Command.ARM)
 
-    def _try(self, tries: _Tries) -> None:
+    def _try(self, tries: _Tries, onward: Command) -> None:
         try:
             self._torque.renew(tries.line)
         except DriverError as error:
@@ -61,5 +62,6 @@ class Recovery:
             tries.count = min(tries.count + 1, len(BACKOFF_NS) - 1)
             tries.next_ns = self._clock.now_ns() + BACKOFF_NS[tries.count]
             return
-        self._report("bus back", f"{tries.line.name}: the same motors with the same calibration; reset to go on")
+        back = f"{tries.line.name}: the same motors with the same calibration"
+        self._report("bus back", f"{back}; {onward.value} to go on")
         self._torque.make_safe()

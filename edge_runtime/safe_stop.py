@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _make_safe(settings: config.Bus) -> bool:
-    error: Exception = DriverError(f"bus '{settings.name}': never tried")
+    error: Exception = DriverError(f"bus {settings.name}: never tried")
     for attempt in range(ATTEMPTS):
         time.sleep(PAUSE_S if attempt else 0.0)
         try:

@@ -1,7 +1,7 @@
-"""The last step before the bus: finite, then range, then velocity. Whatever comes in, what goes out is within bounds.
+"""The last step before the bus: whatever a motion asks for, what goes out keeps to the limits and can be stopped.
 
-The velocity clamp is against the setpoint emitted last and one control period, however long ago that was: after a stall
-the joints catch up at their highest velocity instead of jumping.
+Each joint has a `Guard`, whose invariant is that from every setpoint a jerk-bounded stop inside the range exists. Here
+they are one arm: where one joint's reference is not finite, all of them come to rest.
 """
 
 from __future__ import annotations
@@ -9,67 +9,75 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.guard import FREE, NOT_FINITE, REASONS, Guard
 from edge_runtime.limits import Floats, Limits
-
-REASONS = ("not finite", "below range", "above range", "velocity")
-"""Why a setpoint was changed; rows of `Limiter.counts`."""
+from edge_runtime.reference import Reference
 
 
 class Limiter:
-    """Holds setpoints [n] to the joints' limits, in place. Allocates nothing per call."""
+    """The guards of n joints. Allocates nothing lasting."""
 
     def __init__(self, limits: Limits, period_s: float) -> None:
         n = len(limits.names)
-        self._limits = limits
-        self._period_s = period_s
-        self._reach: Floats = limits.velocity * period_s
-        self._edge: Floats = np.zeros(n)
+        self._names = limits.names
+        self._guards = [
+            Guard(float(lower), float(upper), float(v), float(a), float(j), period_s)
+            for lower, upper, v, a, j in zip(
+                limits.lower, limits.upper, limits.velocity, limits.acceleration, limits.jerk, strict=True
+            )
+        ]
+        self._finite: NDArray[np.bool_] = np.zeros(n, dtype=np.bool_)
         self._before: Floats = np.zeros(n)
-        self._hit: NDArray[np.bool_] = np.zeros(n, dtype=np.bool_)
         self.position_rad: Floats = np.zeros(n)
         """The setpoint emitted last."""
-        self.velocity_rad_s: Floats = np.zeros(n)
-        """At which the emitted setpoint moves."""
         self.counts: NDArray[np.int64] = np.zeros((len(REASONS), n), dtype=np.int64)
-        """[reason, joint]"""
-        self._not_finite, self._below, self._above, self._velocity = self.counts
+        """[reason, joint]: how often a reference could not be emitted as it was, and why."""
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether every joint is: nothing of a motion is left."""
+        return all(guard.v == 0.0 and guard.a == 0.0 for guard in self._guards)
 
     def start_from(self, position_rad: Floats) -> None:
-        """The joints are at rest at `position_rad`: what is emitted next is measured against that."""
+        """The joints are at rest at `position_rad`, whatever was emitted before."""
         self.position_rad[:] = position_rad
-        self.velocity_rad_s[:] = 0.0
+        for guard, p in zip(self._guards, position_rad.tolist(), strict=True):
+            guard.rest(p)
 
-    def limit(self, setpoint_rad: Floats) -> str:
-        """Hold `setpoint_rad` to the limits. Where one is not finite all stay as they were; returns the names."""
-        finite = np.isfinite(setpoint_rad, out=self._hit)
-        if not finite.all():
-            self._not_finite += ~finite
-            self._before[:] = self.position_rad
-            setpoint_rad[:] = self.position_rad
-            return ", ".join(name for name, good in zip(self._limits.names, finite, strict=True) if not good)
-        self._at_least(self._limits.lower, setpoint_rad, self._below)
-        self._at_most(self._limits.upper, setpoint_rad, self._above)
-        self._at_least(np.subtract(self.position_rad, self._reach, out=self._edge), setpoint_rad, self._velocity)
-        self._at_most(np.add(self.position_rad, self._reach, out=self._edge), setpoint_rad, self._velocity)
-        np.subtract(setpoint_rad, self.position_rad, out=self.velocity_rad_s)
-        self.velocity_rad_s /= self._period_s
+    def limit(self, wanted: Reference, out: Floats) -> str:
+        """Write the next setpoint into `out` [n]; returns the names of the joints whose reference is not finite."""
         self._before[:] = self.position_rad
-        self.position_rad[:] = setpoint_rad
-        return ""
+        refused = "" if wanted.rest else self._not_finite(wanted)
+        if wanted.rest or refused:
+            for guard in self._guards:
+                guard.stop()
+        else:
+            self._follow(wanted)
+        for index, guard in enumerate(self._guards):
+            out[index] = guard.p
+        self.position_rad[:] = out
+        return refused
 
     def take_back(self, part: slice) -> None:
-        """The setpoint of these joints was not emitted after all: the next is measured against the one before it."""
+        """The setpoint of these joints was not emitted after all: they come to rest where the one before it has led."""
         self.position_rad[part] = self._before[part]
-
-    def _at_least(self, edge: Floats, value: Floats, count: NDArray[np.int64]) -> None:
-        count += np.less(value, edge, out=self._hit)
-        np.maximum(value, edge, out=value)
-
-    def _at_most(self, edge: Floats, value: Floats, count: NDArray[np.int64]) -> None:
-        count += np.greater(value, edge, out=self._hit)
-        np.minimum(value, edge, out=value)
+        for guard, p in zip(self._guards[part], self._before[part].tolist(), strict=True):
+            guard.rest(p)
 
     def counted(self) -> dict[str, int]:
         """What was limited and how often, by reason and joint: {"velocity elbow_flex": 3}."""
-        names = self._limits.names
-        return {f"{REASONS[r]} {names[j]}": int(self.counts[r, j]) for r, j in np.argwhere(self.counts)}
+        return {f"{REASONS[r]} {self._names[j]}": int(self.counts[r, j]) for r, j in np.argwhere(self.counts)}
+
+    def _not_finite(self, wanted: Reference) -> str:
+        finite = np.isfinite(wanted.position_rad, out=self._finite)
+        for row in (wanted.velocity_rad_s, wanted.acceleration_rad_s2):
+            finite &= np.isfinite(row)
+        self.counts[NOT_FINITE] += ~finite
+        return ", ".join(name for name, good in zip(self._names, finite, strict=True) if not good)
+
+    def _follow(self, wanted: Reference) -> None:
+        rows = (wanted.position_rad.tolist(), wanted.velocity_rad_s.tolist(), wanted.acceleration_rad_s2.tolist())
+        for index, (guard, p, v, a) in enumerate(zip(self._guards, *rows, strict=True)):
+            reason = guard.follow(p, v, a)
+            if reason != FREE:
+                self.counts[reason, index] += 1

@@ -17,7 +17,6 @@ from edge_runtime.estop import EstopThread
 from edge_runtime.events import EventQueue
 from edge_runtime.hand import HandThread
 from edge_runtime.inference import Inference
-from edge_runtime.limits import joint_names
 from edge_runtime.link import Link, Order
 from edge_runtime.loop import ControlLoop
 from edge_runtime.observation import CameraThread
@@ -99,7 +98,7 @@ class Session:
             **self._mode(),
             "cause": director.cause,
             "allowed": director.machine.allowed(),
-            "torque": loop.torque.ours,
+            "torque": f"{'' if loop.torque.ours else 'not '}taken by this run",
             "episodes": director.episodes,
             "successes": director.successes,
             "age_ms": {
@@ -118,7 +117,7 @@ class Session:
                     "measured_rad": round(float(buses.measured_rad[index]), 4),
                     **health,
                 }
-                for index, (name, health) in enumerate(zip(joint_names(self.robot), self._health(), strict=True))
+                for index, (name, health) in enumerate(zip(self.robot.joint_names, self._health(), strict=True))
             },
             "counters": self.counters(),
         }
@@ -156,7 +155,7 @@ class Session:
         return RunRecord(
             robot=self.robot.name,
             rate_hz=self.robot.control.rate_hz,
-            joint_names=joint_names(self.robot),
+            joint_names=self.robot.joint_names,
             state_names=tuple(state.name for state in State),
             started_ns=started_ns,
             ended_ns=ended_ns,

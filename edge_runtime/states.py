@@ -1,8 +1,8 @@
 """The states of the robot and every way from one to another, as data.
 
 A mode is a state and the phase of the episode in it. HOLD with a phase was commanded (`stop`) and may be resumed; HOLD
-without one is a fault's and, like SAFE, stays until a person resets it. A mode without a row for a trigger refuses it.
-TAKEOVER with a phase interrupts a task, which the hand-back goes on with.
+without one is a fault's and, like SAFE, stays until a person says otherwise. A mode without a row for a trigger refuses
+it. TAKEOVER with a phase interrupts a task, which the hand-back goes on with.
 """
 
 from __future__ import annotations
@@ -117,11 +117,12 @@ _BAD: dict[Trigger, Mode] = {_C.ESTOP: FAULTED, _H.FAULT: FAULTED, _H.LOST: SAFE
 _ENDS: dict[Trigger, Mode] = {_C.DONE: PARK, _H.TERMINATED: PARK, _H.TIMEOUT: PARK}
 _HELD: dict[Trigger, Mode] = {_C.RESET: READY, _C.DISARM: DISARMED, **_BAD}
 _TASK: dict[Trigger, Mode] = {_C.STOP: HELD_TASK, _C.TAKEOVER: TAKEN_TASK, **_ENDS, **_BAD}
+_IDLE = (_C.DISARM, _C.STOP, _C.RESET, _C.ESTOP)
 _MOVE: dict[Trigger, Mode] = {_C.TAKEOVER: TAKEN, _H.ARRIVED: READY, **_BAD}
 
 TRANSITIONS: Mapping[Mode, Mapping[Trigger, Mode]] = MappingProxyType(
     {
-        DISARMED: {_C.ARM: TO_START, _C.DISARM: DISARMED, _C.STOP: DISARMED, _C.ESTOP: DISARMED, _H.LOST: SAFE},
+        DISARMED: {_C.ARM: TO_START, **dict.fromkeys(_IDLE, DISARMED), _H.LOST: SAFE},
         READY: {_C.TASK: TO_START, _C.STOP: READY, _C.DISARM: DISARMED, _C.TAKEOVER: TAKEN, **_BAD},
         TO_START: {_C.TASK: TO_START, _C.STOP: HELD_TO_START, _H.BEGIN: TASK, **_MOVE},
         TASK: {_C.TASK: TASK, _H.LATE: COAST, **_TASK},
@@ -132,7 +133,7 @@ TRANSITIONS: Mapping[Mode, Mapping[Trigger, Mode]] = MappingProxyType(
         HELD_TO_START: {_C.STOP: HELD_TO_START, _C.RESUME: TO_START, _C.TAKEOVER: TAKEN, **_HELD},
         HELD_TASK: {_C.STOP: HELD_TASK, _C.RESUME: TASK, _C.TAKEOVER: TAKEN_TASK, **_HELD},
         HELD_PARK: {_C.STOP: HELD_PARK, _C.RESUME: PARK, _C.TAKEOVER: TAKEN, **_HELD},
-        FAULTED: {_C.STOP: FAULTED, _C.RESET: READY, **_BAD},
+        FAULTED: {_C.STOP: FAULTED, **_HELD},
         SAFE: {_C.STOP: SAFE, _C.ESTOP: SAFE, _C.RESET: DISARMED, _H.LOST: SAFE},
     }
 )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from drivers.errors import DriverError
-from edge_runtime.buses import ACTION_NS, ATTEMPTS, Buses, Line
+from edge_runtime.buses import ACTION_NS, CALLS, Buses, Line
 from edge_runtime.errors import CommandError
 from edge_runtime.events import Report
 from edge_runtime.pacer import Pacer
@@ -65,7 +65,7 @@ class Torque:
     @contextmanager
     def _outside_the_tick(self) -> Iterator[None]:
         """No slot is due meanwhile, and the stuck timer waits for as long as the calls may take."""
-        self._pet(1.0 + (ATTEMPTS + 1) * ACTION_NS / 1e9 * len(self._buses.lines))
+        self._pet(1.0 + CALLS * ACTION_NS / 1e9 * len(self._buses.lines))
         try:
             yield
         finally:

@@ -1,8 +1,8 @@
-"""Setpoints at a time: following a chunk, moving from pose to pose, stopping.
+"""References at a time: following a chunk, moving from pose to pose, coming to rest.
 
-Each motion has `sample(t_ns, out)`: write the setpoint due at `t_ns` into `out` [n], say whether the motion is over.
-`postpone` tells a motion that control lost time (skipped slots): a move or a stop goes on from where it was instead of
-jumping ahead. All of it works in arrays that are allocated once.
+Each motion has `sample(t_ns, out)`: write the reference due at `t_ns` into `out`, say whether the motion is over.
+`postpone` tells a motion that control lost time (skipped slots): a move goes on from where it was instead of jumping
+ahead. All of it works in arrays that are allocated once. What of it the joints may do is not asked here: see `safety`.
 """
 
 from __future__ import annotations
@@ -14,112 +14,131 @@ import numpy as np
 
 from edge_runtime.chunk import Chunk
 from edge_runtime.limits import Floats, Limits
+from edge_runtime.reference import Reference
+from edge_runtime.safety import Limiter
 
 
 class Motion(Protocol):
     """What the control tick samples."""
 
-    def sample(self, t_ns: int, out: Floats) -> bool: ...
+    def sample(self, t_ns: int, out: Reference) -> bool: ...
 
     def postpone(self, duration_ns: int) -> None: ...
 
 
 class Stop:
-    """Come to rest with bounded acceleration and jerk: v(t) = v0·(1 - smoothstep(t/T)), smoothstep(x) = 3x² - 2x³.
+    """Come to rest from whatever was emitted last, each joint as quickly as it may. It needs no beginning."""
 
-    Derivatives: |a| = |v0|·6x(1 - x)/T, at most 1.5·|v0|/T at x = 1/2; |j| = |v0|·|6 - 12x|/T², at most 6·|v0|/T² at
-    both ends. The integral is v0·T·(x - x³ + x⁴/2), so the way to rest is v0·T/2. All joints come to rest together.
-    It starts at zero acceleration: the acceleration at which it found the joints is not made smooth.
-    """
+    def __init__(self, limiter: Limiter) -> None:
+        self._limiter = limiter
 
-    def __init__(self, limits: Limits) -> None:
-        n = len(limits.names)
-        self._limits = limits
-        self._from: Floats = np.zeros(n)
-        self._travel: Floats = np.zeros(n)
-        self.end_rad: Floats = np.zeros(n)
-        """Where it comes to rest, known from the start."""
-        self._began_ns = 0
-        self.duration_ns = 0
-
-    def begin(self, position_rad: Floats, velocity_rad_s: Floats, t_ns: int) -> None:
-        """From `position_rad` at `velocity_rad_s` at time `t_ns`."""
-        speed = np.abs(velocity_rad_s)
-        by_acceleration = float(np.max(1.5 * speed / self._limits.acceleration))
-        by_jerk = math.sqrt(float(np.max(6.0 * speed / self._limits.jerk)))
-        longest = max(by_acceleration, by_jerk)  # not finite where the chunk is not: safety refuses what comes of it
-        self.duration_ns = math.ceil(longest * 1e9) if math.isfinite(longest) else 0
-        self._began_ns = t_ns
-        self._from[:] = position_rad
-        np.multiply(velocity_rad_s, self.duration_ns / 1e9, out=self._travel)
-        np.multiply(self._travel, 0.5, out=self.end_rad)
-        self.end_rad += position_rad
-
-    def sample(self, t_ns: int, out: Floats) -> bool:
-        elapsed_ns = t_ns - self._began_ns
-        if elapsed_ns >= self.duration_ns:
-            out[:] = self.end_rad
-            return True
-        x = max(elapsed_ns, 0) / self.duration_ns
-        np.multiply(self._travel, x - x**3 + 0.5 * x**4, out=out)
-        out += self._from
-        return False
+    def sample(self, t_ns: int, out: Reference) -> bool:  # noqa: ARG002 (the next step is the next step)
+        out.rest = True
+        return self._limiter.at_rest
 
     def postpone(self, duration_ns: int) -> None:
-        self._began_ns += duration_ns
+        """Lost time is no motion."""
 
 
 class Follow:
-    """Linear interpolation through a chunk's actions, from the one due now; behind the last one it comes to rest."""
+    """The curve through a chunk's actions, from the one due now; without a chunk, and behind its last action, rest.
 
-    def __init__(self, limits: Limits) -> None:
+    Quintic from action to action, exact at each, with the velocity and acceleration there of central differences:
+    v = (q[k+1] - q[k-1])/(2·dt), a = (q[k+1] - 2·q[k] + q[k-1])/dt². At its ends the chunk is taken to go on evenly.
+    """
+
+    def __init__(self, limits: Limits, limiter: Limiter) -> None:
+        n = len(limits.names)
         self.chunk: Chunk | None = None
         self.over = False
-        """The last action was due: what is sampled is a stop."""
-        self._fastest = limits.velocity
-        self._stop = Stop(limits)
-        self._step: Floats = np.zeros(len(limits.names))
+        """The last action was due."""
+        self._stop = Stop(limiter)
+        self._k = -1
+        self._from: Floats = np.zeros((3, n))
+        self._to: Floats = np.zeros((3, n))
+        self._curve: Floats = np.zeros((6, n))
 
     def begin(self, chunk: Chunk | None) -> None:
-        """Follow `chunk` from now on; without one the setpoint stays where it is."""
+        """Follow `chunk` from now on; without one come to rest."""
         self.chunk = chunk
         self.over = False
+        self._k = -1
 
-    def sample(self, t_ns: int, out: Floats) -> bool:
+    def sample(self, t_ns: int, out: Reference) -> bool:
         """Exact at the actions, and the first one before it is due."""
         chunk = self.chunk
         if chunk is None:
-            return True
-        rows, last = chunk.rows, len(chunk.rows) - 1
+            return self._stop.sample(t_ns, out)
+        last = len(chunk.rows) - 1
         k, rest_ns = divmod(t_ns - chunk.start_ns, chunk.dt_ns)
         if k >= last and chunk.rests:
-            out[:] = rows[last]
+            out.hold(chunk.rows[last])
             return True
         if k > last or (k == last and rest_ns):
-            return self._brake(chunk, t_ns, out)
+            self.over = True
+            return self._stop.sample(t_ns, out)
         if k < 0:
-            out[:] = rows[0]
-        elif k == last:
-            out[:] = rows[last]
-        else:
-            np.subtract(rows[k + 1], rows[k], out=out)
-            out *= rest_ns / chunk.dt_ns
-            out += rows[k]
+            out.hold(chunk.rows[0])
+            return False
+        k = min(k, max(last - 1, 0))
+        self._between(chunk, k, (t_ns - chunk.start_ns - k * chunk.dt_ns) / 1e9, out)
         return False
 
     def postpone(self, duration_ns: int) -> None:
-        """A chunk's actions are due when they are due; only its stop can wait."""
-        self._stop.postpone(duration_ns)
+        """A chunk's actions are due when they are due."""
 
-    def _brake(self, chunk: Chunk, t_ns: int, out: Floats) -> bool:
-        if not self.over:
-            self.over = True
-            last = len(chunk.rows) - 1
-            np.subtract(chunk.rows[last], chunk.rows[max(last - 1, 0)], out=self._step)
-            self._step *= 1e9 / chunk.dt_ns
-            np.clip(self._step, -self._fastest, self._fastest, out=self._step)
-            self._stop.begin(chunk.rows[last], self._step, chunk.start_ns + last * chunk.dt_ns)
-        return self._stop.sample(t_ns, out)
+    def _between(self, chunk: Chunk, k: int, t: float, out: Reference) -> None:
+        """The reference `t` seconds after action `k`; what is no number in it safety refuses."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            if k != self._k:
+                self._k = k
+                _knot(chunk, k, self._from)
+                _knot(chunk, k + 1, self._to)
+                quintic(self._from, self._to, chunk.dt_ns / 1e9, self._curve)
+            evaluate(self._curve, t, out)
+
+
+def _knot(chunk: Chunk, k: int, out: Floats) -> None:
+    """Position, velocity and acceleration [3, n] at action `k`."""
+    rows, last, dt = chunk.rows, len(chunk.rows) - 1, chunk.dt_ns / 1e9
+    k = min(k, last)
+    before, after = rows[max(k - 1, 0)], rows[min(k + 1, last)]
+    out[0] = rows[k]
+    np.subtract(after, before, out=out[1])
+    out[1] /= dt * max(1, min(k + 1, last) - max(k - 1, 0))
+    out[2] = 0.0
+    if 0 < k < last:
+        np.add(after, before, out=out[2])
+        out[2] -= rows[k]
+        out[2] -= rows[k]
+        out[2] /= dt * dt
+
+
+def quintic(begin: Floats, end: Floats, duration_s: float, out: Floats) -> None:
+    """Coefficients [6, n] of the polynomial in t that leads from one position, velocity and acceleration to another.
+
+    With d = q1 - q0 - v0·T - a0·T²/2, e = v1 - v0 - a0·T, f = a1 - a0: c3 = (10d - 4eT + fT²/2)/T³,
+    c4 = (-15d + 7eT - fT²)/T⁴, c5 = (6d - 3eT + fT²/2)/T⁵.
+    """
+    t = duration_s
+    (q0, v0, a0), (q1, v1, a1) = begin, end
+    d = q1 - q0 - t * (v0 + 0.5 * t * a0)
+    e = t * (v1 - v0 - t * a0)
+    f = 0.5 * t * t * (a1 - a0)
+    out[0], out[1] = q0, v0
+    np.multiply(a0, 0.5, out=out[2])
+    out[3] = (10.0 * d - 4.0 * e + f) / t**3
+    out[4] = (-15.0 * d + 7.0 * e - 2.0 * f) / t**4
+    out[5] = (6.0 * d - 3.0 * e + f) / t**5
+
+
+def evaluate(curve: Floats, t: float, out: Reference) -> None:
+    """Position, velocity and acceleration of a polynomial [6, n] at `t`, by Horner's rule."""
+    c0, c1, c2, c3, c4, c5 = curve
+    out.position_rad[:] = c0 + t * (c1 + t * (c2 + t * (c3 + t * (c4 + t * c5))))
+    out.velocity_rad_s[:] = c1 + t * (2.0 * c2 + t * (3.0 * c3 + t * (4.0 * c4 + t * 5.0 * c5)))
+    out.acceleration_rad_s2[:] = 2.0 * c2 + t * (6.0 * c3 + t * (12.0 * c4 + t * 20.0 * c5))
+    out.rest = False
 
 
 class Move:
@@ -127,10 +146,12 @@ class Move:
 
     The quintic s(x) = 10x³ - 15x⁴ + 6x⁵ has neither velocity nor acceleration at its ends. For a way d in time T its
     peaks are |v| = s'(1/2)·d/T = 1.875·d/T, |a| = s''(1/2 ± √3/6)·d/T² = 5.7735·d/T², |j| = s'''(0)·d/T³ = 60·d/T³;
-    T is the least that keeps every joint within all three.
+    T is the least that keeps every joint within all three limits, of jerk within a share.
     """
 
     _A_PEAK = 10.0 / math.sqrt(3.0)
+    _JERK_SHARE = 0.85
+    """Of the limit. The limiter makes three even pieces of a tick: a jerk that ends within one may take 9/8 of it."""
 
     def __init__(self, limits: Limits) -> None:
         n = len(limits.names)
@@ -150,19 +171,22 @@ class Move:
         seconds = max(
             float(np.max(1.875 * way / self._limits.velocity)),
             math.sqrt(float(np.max(self._A_PEAK * way / self._limits.acceleration))),
-            float(np.max(60.0 * way / self._limits.jerk)) ** (1.0 / 3.0),
+            float(np.max(60.0 * way / (self._JERK_SHARE * self._limits.jerk))) ** (1.0 / 3.0),
         )
         self.duration_ns = math.ceil(seconds * 1e9)
         self._began_ns = t_ns
 
-    def sample(self, t_ns: int, out: Floats) -> bool:
+    def sample(self, t_ns: int, out: Reference) -> bool:
         elapsed_ns = t_ns - self._began_ns
         if elapsed_ns >= self.duration_ns:
-            out[:] = self._to
+            out.hold(self._to)
             return True
-        x = max(elapsed_ns, 0) / self.duration_ns
-        np.multiply(self._way, x * x * x * (10.0 + x * (6.0 * x - 15.0)), out=out)
-        out += self._from
+        x, seconds = max(elapsed_ns, 0) / self.duration_ns, self.duration_ns / 1e9
+        np.multiply(self._way, x * x * x * (10.0 + x * (6.0 * x - 15.0)), out=out.position_rad)
+        out.position_rad += self._from
+        np.multiply(self._way, 30.0 * x * x * (1.0 + x * (x - 2.0)) / seconds, out=out.velocity_rad_s)
+        np.multiply(self._way, 60.0 * x * (1.0 + x * (2.0 * x - 3.0)) / seconds**2, out=out.acceleration_rad_s2)
+        out.rest = False
         return False
 
     def postpone(self, duration_ns: int) -> None:
@@ -170,20 +194,31 @@ class Move:
 
 
 class Transfer:
-    """Stop first where the arm is still moving, then move to a pose: one motion, planned whole at its start."""
+    """Stop first where the arm is still moving, then move to a pose."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._stop = Stop(limits)
+    def __init__(self, limits: Limits, limiter: Limiter) -> None:
+        self._limiter = limiter
+        self._stop = Stop(limiter)
         self._move = Move(limits)
+        self._to: Floats = np.zeros(len(limits.names))
+        self._stopping = True
 
-    def begin(self, position_rad: Floats, velocity_rad_s: Floats, to_rad: Floats, t_ns: int) -> None:
-        """From `position_rad` at `velocity_rad_s` at time `t_ns` to rest at `to_rad`."""
-        self._stop.begin(position_rad, velocity_rad_s, t_ns)
-        self._move.begin(self._stop.end_rad, to_rad, t_ns + self._stop.duration_ns)
+    def begin(self, to_rad: Floats) -> None:
+        """From wherever the arm is and however it moves to rest at `to_rad`."""
+        self._to[:] = to_rad
+        self._stopping = True
 
-    def sample(self, t_ns: int, out: Floats) -> bool:
-        return self._stop.sample(t_ns, out) and self._move.sample(t_ns, out)
+    def sample(self, t_ns: int, out: Reference) -> bool:
+        if self._stopping:
+            if not self._stop.sample(t_ns, out):
+                return False
+            self._stopping = False
+            self._move.begin(self._limiter.position_rad, self._to, t_ns)
+        return self._move.sample(t_ns, out) and self._there()
 
     def postpone(self, duration_ns: int) -> None:
-        self._stop.postpone(duration_ns)
         self._move.postpone(duration_ns)
+
+    def _there(self) -> bool:
+        """Whether the setpoint has arrived: the limiter may have let it follow later."""
+        return self._limiter.at_rest and bool(np.array_equal(self._limiter.position_rad, self._to))

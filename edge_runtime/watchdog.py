@@ -13,6 +13,10 @@ from edge_runtime.config import Deadlines
 from edge_runtime.events import Report
 from edge_runtime.states import COAST, FAULTED, TASK, Happening, Mode, State
 
+QUIET_NS = 1_000_000_000
+"""A bus that fails again sooner than this after its last failed cycle is no new event: one that answers every other
+cycle would fill the record, and is counted anyway."""
+
 
 class Arrow:
     """One arrow's deadline. Becoming late is one event; it counts again only after it was in time.
@@ -79,6 +83,8 @@ class Watchdog:
         """Why the last happening happened."""
         self._lines = lines
         self._report = report
+        self._missed_ns = [-QUIET_NS] * len(lines)
+        """When each bus last failed a cycle."""
         self._serial_misses = deadlines.serial_misses
         self._tick = Arrow("tick late", "control tick woke {:.1f} ms late", deadlines.tick_ms, report)
         self._frames = [
@@ -94,7 +100,7 @@ class Watchdog:
     def judge(self, mode: Mode, now: Readings) -> Happening | None:
         """What `now` means in `mode`, with `cause` saying why; None where all is well."""
         self._tick.check(now.lateness_ns)
-        silent = self._silent_bus()
+        silent = self._silent_bus(now.now_ns)
         if not mode.drives:
             return None
         if mode is FAULTED:
@@ -141,12 +147,14 @@ class Watchdog:
             cause = cause or self._chunk.cause
         return cause or ("the last action of the chunk was due" if now.chunk_over else "")
 
-    def _silent_bus(self) -> str:
-        """Which bus has failed too often in a row, and how. The first miss of a row is an event."""
+    def _silent_bus(self, now_ns: int) -> str:
+        """Which bus has failed too often in a row, and how. A miss after `QUIET_NS` without one is an event."""
         silent = ""
-        for line in self._lines:
-            if line.misses == 1:
-                self._report("serial miss", line.trouble)
+        for index, line in enumerate(self._lines):
+            if line.misses:
+                if now_ns - self._missed_ns[index] >= QUIET_NS:
+                    self._report("serial miss", line.trouble)
+                self._missed_ns[index] = now_ns
             if line.misses and (line.gone or line.misses >= self._serial_misses):
                 line.lost = line.lost or line.trouble
                 how = "" if line.gone else f"{line.misses} serial cycles in a row failed: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ MAY_IMPORT = {
     "edge_runtime": (
         "edge_runtime",
         "drivers.errors",
+        "drivers.suggest",
         "drivers.motors.base",
         "drivers.cameras.base",
         "drivers.estops.base",
@@ -110,6 +112,20 @@ def test_the_loop_loads_neither_torch_nor_onnx_nor_a_backend() -> None:
 def test_talking_to_a_robot_loads_next_to_nothing() -> None:
     loaded = _loaded_by("import edge_runtime.cli, edge_runtime.config_check, edge_runtime.control_socket")
     assert not loaded & {*HEAVY, "onnxruntime", "numpy", "cv2", "rich", "tokenizers"}
+
+
+def test_every_extra_that_is_named_is_there_and_the_readme_names_all() -> None:
+    declared = (ROOT / "pyproject.toml").read_text().partition("[project.optional-dependencies]")[2].partition("\n[")[0]
+    extras = set(re.findall(r"^(\w+) = \[", declared, re.MULTILINE))
+    files = [path for folder in PACKAGES for path in (ROOT / folder).rglob("*.py")]
+    files += [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
+    said = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    named = set(re.findall(r"'\.\[(\w+)\]'", said))
+    assert named
+    assert named <= extras
+    assert "edge-runtime[" not in said, "no index has it"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [extra for extra in extras - {"export", "test", "dev"} if f"`{extra}`" not in readme] == []
 
 
 def test_the_wheel_holds_the_four_packages_and_nothing_else(tmp_path: Path) -> None:

@@ -47,7 +47,8 @@ class Stamp:
 class Camera(ABC):
     """A source of frames. Construct, `open`, then `read_into` over and over; `close` is safe at any time, and twice.
 
-    Constructing one with a setting that its driver cannot carry out raises `DriverError`: none is ignored.
+    Constructing one with a setting that its driver cannot carry out raises `DriverError`: none is ignored. It touches
+    no device.
     """
 
     CAN_SET: ClassVar[frozenset[str]] = frozenset()

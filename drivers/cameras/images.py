@@ -35,6 +35,10 @@ class Device(Camera):
 
     def __init__(self, settings: CameraSettings) -> None:
         super().__init__(settings)
+        self._path, _, suffix = settings.device.partition("?")
+        if suffix not in ("", "loop"):
+            raise self._refused(f'"?{suffix}" is unknown, only "?loop" can stand there')
+        self._loop = suffix == "loop"
         self._period_ns = round(1e9 / settings.fps)
         self._tape = _NOTHING
         self._played = threading.Event()
@@ -51,15 +55,12 @@ class Device(Camera):
         self._played.set()
 
     def open(self) -> None:
-        path, _, suffix = self.settings.device.partition("?")
-        if suffix not in ("", "loop"):
-            raise self._refused(f'"?{suffix}" is unknown, only "?loop" can stand there')
-        if path != "play" and self._tape is _NOTHING:
-            pictures = self._pictures(path)
+        if self._path != "play" and self._tape is _NOTHING:
+            pictures = self._pictures(self._path)
             if len(pictures) == 0:
                 raise self._refused("no pictures there")
             self._checked(pictures, 0)
-            self.play(pictures, time.monotonic_ns(), loop=suffix == "loop")
+            self.play(pictures, time.monotonic_ns(), loop=self._loop)
         self._open = True
 
     def read_into(self, frame: Frame, timeout_s: float) -> Stamp:

@@ -18,7 +18,7 @@ class Device(Camera):
 
     def __init__(self, settings: CameraSettings) -> None:
         super().__init__(settings)
-        self._label = f"camera '{settings.name}' at {settings.device}"
+        self._label = f"camera {settings.name}: {settings.device}"
         self._socket: socket.socket | None = None
         self._header = memoryview(bytearray(HEADER_SIZE))
         self._asked = False

@@ -18,6 +18,7 @@ from drivers.damiao import frames
 from drivers.damiao.frames import Data, Frame
 from drivers.damiao.motors import Register
 from drivers.errors import Corrupt, ProtocolError, Timeout
+from drivers.silence import Silence
 
 _LINGER_NS = 3_000_000
 """How long a second motor with the same id may take to answer."""
@@ -40,6 +41,7 @@ class Line:
         self._label = f"{owner} on {path}"
         self._names = names
         self._bit_rate = bit_rate
+        self._silence = Silence()
         self._port = CanPort(owner, path, bit_rate)
         self._place = {id: index for index, id in enumerate(names)}
         self.ids = tuple(names)
@@ -58,6 +60,7 @@ class Line:
 
     def open(self) -> None:
         self._port.open()
+        self._silence = Silence()
 
     def close(self) -> None:
         self._port.close()
@@ -147,6 +150,7 @@ class Line:
                 else:
                     self._twice.append(owner)
                 self.answers[owner] = received.data
+                self._silence.end()
             elif received.is_error_frame:
                 errors += 1
             else:
@@ -166,10 +170,8 @@ class Line:
                 f"a motor's MST_ID must be its id + {frames.ANSWER_OFFSET}"
             )
         if len(missing) == len(self.ids) > 1:  # errors, if any, are of frames that nobody is there to acknowledge
-            raise Timeout(
-                f"{self._label}: no motor answers though the port is there: is their supply on? "
-                f"If it is: is this their line, and {self._bit_rate} its bit rate?"
-            )
+            too = f" If it is: is this their line, and {self._bit_rate} its bit rate?"
+            raise Timeout(f"{self._label}: {self._silence.words(too)}")
         if errors:
             raise Corrupt(
                 f"{self._label}: no answer from {who}, and errors on the line: check supply, termination, an id used "

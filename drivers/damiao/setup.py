@@ -49,8 +49,6 @@ def ends(motor: MotorSettings, p_max_rad: float) -> tuple[int, int]:
 
 def settings_problem(motor: MotorSettings) -> str:
     """What is wrong with a motor as robot.toml describes it; empty if nothing is."""
-    if motor.model not in dm.MODELS:
-        return f"model '{motor.model}' is not one of {', '.join(dm.MODELS)}"
     if not 1 <= motor.id <= frames.MAX_ID:
         return f"a state names its motor in four bits: give it an id from 1 to {frames.MAX_ID}"
     for name, value, most in (

@@ -130,11 +130,6 @@ def action(id: int) -> bytes:
     return packet(id, ACTION)
 
 
-def reboot(id: int) -> bytes:
-    """Start one servo anew: torque off, hardware errors cleared, registers beyond the EEPROM at their defaults."""
-    return packet(id, REBOOT)
-
-
 def sync_read(ids: Sequence[int], address: int, size: int) -> bytes:
     """Ask several servos for the same part of their tables; they answer one after another in the order of `ids`."""
     return packet(BROADCAST, SYNC_READ, _words(address, size) + bytes(ids))

@@ -153,8 +153,3 @@ FAULTS = {
     OVERLOAD: "overload",
 }
 """Bits of HARDWARE_ERROR."""
-
-
-def faults(status: int) -> str:
-    """The faults that HARDWARE_ERROR names, for a message; empty if it names none."""
-    return ", ".join(text for bit, text in FAULTS.items() if status & bit)

@@ -1,8 +1,8 @@
 """The e-stop contract: what a thread of its own asks of one input that a person presses to stop the robot.
 
 A driver file `drivers/estops/<kind>.py` defines one subclass of `Estop` named `Device`, whose constructor refuses an
-`input` that it does not understand. Calls raise only `drivers.errors.DriverError` and its subclasses, and one that
-raises means pressed: an input that cannot be read stops the robot.
+`input` that it does not understand and touches no device. Calls raise only `drivers.errors.DriverError` and its
+subclasses, and one that raises means pressed: an input that cannot be read stops the robot.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from drivers.errors import Disconnected
 from drivers.estops.base import Estop, EstopSettings
-from drivers.linux_input import EV_KEY, InputDevice, key_code
+from drivers.linux_input import EV_KEY, EV_SYN, SYN_DROPPED, Event, InputDevice, key_code
 
 
 class Device(Estop):
@@ -28,9 +28,14 @@ class Device(Estop):
             raise Disconnected(f"{self._label} on {self.settings.device}: the device has no key {self.settings.input}")
 
     def read(self, timeout_s: float) -> bool:
-        """The events tell of a press that is over already, the key's state of one whose event was lost."""
-        pressed = any(e.type == EV_KEY and e.code == self._key and e.value for e in self._input.events(timeout_s))
+        """The events tell of a press that is over already; where some were lost, one may have been among them."""
+        pressed = any(self._means_press(event) for event in self._input.events(timeout_s))
         return self._input.key_down(self._key) or pressed
 
     def close(self) -> None:
         self._input.close()
+
+    def _means_press(self, event: Event) -> bool:
+        if event.type == EV_SYN:
+            return event.code == SYN_DROPPED
+        return event.type == EV_KEY and event.code == self._key and event.value != 0

@@ -83,8 +83,3 @@ FAULTS = {
     OVERLOAD: "overload",
 }
 """Bits of STATUS, which is also the error byte of every answer."""
-
-
-def faults(status: int) -> str:
-    """The faults that a status byte names, for a message; empty if it names none."""
-    return ", ".join(text for bit, text in FAULTS.items() if status & bit)

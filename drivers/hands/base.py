@@ -16,7 +16,10 @@ Floats = NDArray[np.float64]
 
 
 class Hand(ABC):
-    """Construct, `open`, then `read_into` at a steady rate; `close` is safe at any time, and twice."""
+    """Construct, `open`, then `read_into` at a steady rate; `close` is safe at any time, and twice.
+
+    Constructing one with settings that no such device can have raises `DriverError`; it touches no device.
+    """
 
     @abstractmethod
     def open(self) -> None:

@@ -13,14 +13,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from drivers.errors import Disconnected
+from drivers.errors import Disconnected, DriverError
 from drivers.hands.base import Floats, Hand
 from drivers.linux_input import EV_ABS, EV_SYN, SYN_DROPPED, Axis, InputDevice, axis_code
 
+TRIGGERS = ("ABS_Z", "ABS_RZ")
+"""What XInput pads call their triggers (drivers/input/joystick/xpad.c); other pads have their second stick there."""
 DEAD_SHARE = 0.1
-"""Least deflection, as a share of the full one, that moves a joint; more where the kernel says so (`flat`)."""
+"""Least deflection, as a share of the full one, that moves a joint; more where the kernel says so (`flat`). XInput
+proposes 0.24 (XINPUT_GAMEPAD_LEFT_THUMB_DEADZONE, 7849 of 32767) for sticks that rest anywhere; one that rests beyond
+a tenth is refused here when the pad is opened."""
 LONGEST_S = 0.1
-"""A reading that comes later than this moves the joints no further."""
+"""A reading that comes later than this moves the joints no further: ten readings, so that a thread
+that was held up makes no leap."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,16 @@ class Stick:
 
     def __init__(self, owner: str, settings: AxisSettings) -> None:
         self.code = axis_code(owner, settings.axis)
+        if settings.axis in TRIGGERS:
+            raise DriverError(
+                f"{owner}: {settings.axis} is a trigger on most pads, which never rests at its middle: take another "
+                f'axis, or where it is a stick on yours, its number, "{self.code}"'
+            )
         self.joint = settings.joint
         self._name = settings.axis
         self._owner = owner
         self._speed_rad_s = settings.speed_rad_s
-        self._now = Axis(0, 0, 0, 0, 0)
+        self._now = Axis(0, 0, 0, 0)
 
     def place(self, now: Axis, *, at_rest: bool) -> None:
         """What the kernel says of it; raises `Disconnected` where there is none, or it should rest and does not."""
@@ -76,7 +86,10 @@ class Device(Hand):
     def __init__(self, path: str, axes: Sequence[AxisSettings], joints: int) -> None:
         owner = f"gamepad on {path}"
         self._pad = InputDevice("gamepad", path)
-        self._sticks = {stick.code: stick for stick in (Stick(owner, axis) for axis in axes)}
+        sticks = [Stick(owner, axis) for axis in axes]
+        self._sticks = {stick.code: stick for stick in sticks}
+        if len(self._sticks) < len(sticks):
+            raise DriverError(f"{owner}: two of its axes are one, by name and by number")
         self._position: Floats = np.zeros(joints)
         self._read_ns = 0
 

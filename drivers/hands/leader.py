@@ -12,17 +12,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from drivers.errors import ProtocolError
 from drivers.hands.base import Floats, Hand
 from drivers.motors.base import MotorBus
 
 OPEN_NS = 2_000_000_000
-"""Longest time to find every motor and to switch its torque off."""
+"""Longest time to find every motor and to switch its torque off: twice what a bus of the robot is given."""
 
 
 class Device(Hand):
     """`scale` [n]: radians of the robot's joint for one of the leader's; negative turns the direction around."""
 
     def __init__(self, bus: MotorBus, scale: Sequence[float]) -> None:
+        bus.check()
         self._bus = bus
         self._scale: Floats = np.array(scale)
         self._before: Floats = np.zeros(len(self._scale))
@@ -34,14 +36,12 @@ class Device(Hand):
         deadline_ns = time.monotonic_ns() + OPEN_NS
         self._bus.connect(deadline_ns)
         self._bus.disable_torque(deadline_ns)
-        self._bus.read_state(deadline_ns)
-        self._before[:] = self._bus.state.position_rad
+        self._before[:] = self._read(deadline_ns)
 
     def read_into(self, position_rad: Floats, deadline_ns: int) -> None:
-        self._bus.read_state(deadline_ns)
-        moved = self._moved
-        np.subtract(self._bus.state.position_rad, self._before, out=moved)
-        self._before[:] = self._bus.state.position_rad
+        now, moved = self._read(deadline_ns), self._moved
+        np.subtract(now, self._before, out=moved)
+        self._before[:] = now
         moved += math.pi
         np.remainder(moved, math.tau, out=moved)
         moved -= math.pi
@@ -51,3 +51,11 @@ class Device(Hand):
 
     def close(self) -> None:
         self._bus.disconnect()
+
+    def _read(self, deadline_ns: int) -> Floats:
+        """Where it is now; what is added up must be numbers, or nothing after it is one."""
+        self._bus.read_state(deadline_ns)
+        position = self._bus.state.position_rad
+        if not np.isfinite(position).all():
+            raise ProtocolError(f"bus {self._bus.settings.name}: a position of the leader is not finite")
+        return position

@@ -15,6 +15,9 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.errors import DriverError
+from drivers.suggest import did_you_mean
+
 Floats = NDArray[np.float64]
 SafeAction = Literal["hold", "release"]
 
@@ -76,6 +79,10 @@ class MotorState:
 class MotorBus(ABC):
     """A line of motors. Construct, `connect`, then any call; `disconnect` is safe at any time, and twice."""
 
+    MODELS: ClassVar[tuple[str, ...]] = ()
+    """Its motors' models, by the name that robot.toml uses; any where empty."""
+    BAUDS: ClassVar[tuple[int, ...]] = ()
+    """Line speeds that its motors have, bit/s; any where empty."""
     GAINS: ClassVar[bool] = False
     """Each setpoint carries `stiffness` and `damping`, which must then be given; other protocols have no such thing."""
 
@@ -84,6 +91,34 @@ class MotorBus(ABC):
         self.state = MotorState(len(settings.motors))
         self.notes: list[str] = []
         """What `connect` found that works and could be better, and what to do: one line each, for people."""
+
+    def check(self) -> None:
+        """Raise `DriverError` for settings that no such motors can have. Touches no device; `connect` begins with it.
+
+        The constructor lets them pass: a safe action is tried whatever robot.toml says.
+        """
+        settings, label = self.settings, f"bus {self.settings.name}"
+        if self.BAUDS and settings.baud not in self.BAUDS:
+            near = min(self.BAUDS, key=lambda rate: abs(rate - settings.baud))
+            raise DriverError(f"{label}: no {self._kind} motor runs at {settings.baud} bit/s, did you mean {near}?")
+        for motor in settings.motors:
+            if problem := self._foreign(motor) or self._problem(motor):
+                raise DriverError(f"{label}: joint '{motor.name}' (id {motor.id}): {problem}")
+
+    def _problem(self, motor: MotorSettings) -> str:  # noqa: ARG002  some take anything
+        """What else of one motor's settings, its model being known, none of its kind can have; empty if nothing."""
+        return ""
+
+    def _foreign(self, motor: MotorSettings) -> str:
+        """What belongs to motors of another kind."""
+        if self.MODELS and motor.model not in self.MODELS:
+            return f"there is no {self._kind} motor '{motor.model}'{did_you_mean(motor.model, self.MODELS)}"
+        gains = () if self.GAINS else ("stiffness", "damping")
+        return next((f"{self._kind} motors take no {key}: leave it out" for key in gains if getattr(motor, key)), "")
+
+    @property
+    def _kind(self) -> str:
+        return type(self).__module__.rpartition(".")[2]
 
     @property
     def read_wire_s(self) -> float:
@@ -94,7 +129,8 @@ class MotorBus(ABC):
     def connect(self, deadline_ns: int) -> None:
         """Open the port, find every motor, check its model, mode and limits, read the present state.
 
-        Torque stays as found. May be called again at any time, and then checks everything again.
+        Changes nothing in a motor that answers; torque stays as found. May be called again at any time, and then
+        checks everything again.
         """
 
     @abstractmethod
@@ -108,11 +144,24 @@ class MotorBus(ABC):
         For calibration, with torque off; raises `ProtocolError` where that motor's torque is on.
         """
 
+    def tune(self, deadline_ns: int) -> None:  # noqa: B027  most motors have nothing of the kind
+        """Change for good what makes motors answer late, once it is sure that they are the right ones; see `notes`."""
+
+    @abstractmethod
+    def aim(self, deadline_ns: int) -> bool:
+        """Set every goal to the present position; torque stays as it is. Whether any motor has torque already.
+
+        Raises `ProtocolError` for a motor that stands where it may not or does not take its goal.
+        """
+
     @abstractmethod
     def enable_torque(self, deadline_ns: int) -> None:
-        """Set every goal to the present position, then switch torque on: nothing moves.
+        """`aim`, then switch torque on: nothing moves. What `aim` raises comes before any torque."""
 
-        Raises `ProtocolError`, before any torque, for a motor that stands where it may not or does not take its goal.
+    def watch(self, deadline_ns: int) -> None:  # noqa: B027  most motors cannot
+        """Have motors with torque watch for a host that falls silent, until it is switched off or the safe action.
+
+        For when all of an arm has torque: from then on setpoints must come.
         """
 
     @abstractmethod

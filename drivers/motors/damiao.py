@@ -19,7 +19,7 @@ from drivers.damiao import motors as dm
 from drivers.damiao.frames import Frame, State
 from drivers.damiao.line import Line, message
 from drivers.damiao.setup import counts_per_rad, ends, read_setups, settings_problem, setup_problem, zero_count
-from drivers.errors import Disconnected, DriverError, Overload, ProtocolError, Timeout
+from drivers.errors import Disconnected, Overload, ProtocolError, Timeout
 from drivers.motors.base import BusSettings, Floats, Identity, MotorBus, MotorSettings
 from drivers.safe_turns import make_all_safe
 
@@ -39,12 +39,13 @@ class Bus(MotorBus):
     current that the data sheet's torque constant makes of the torque, and 0 V where the motor does not tell its supply.
     """
 
+    MODELS = tuple(dm.MODELS)
     GAINS = True
 
     def __init__(self, settings: BusSettings) -> None:
         super().__init__(settings)
         motors = settings.motors
-        self._label = f"bus '{settings.name}'"
+        self._label = f"bus {settings.name}"
         self._line = Line(self._label, settings.port, settings.baud, {m.id: m.name for m in motors})
         self._direction = np.array([m.direction for m in motors], float)
         self._zero = np.array([zero_count(m) for m in motors])
@@ -56,10 +57,11 @@ class Bus(MotorBus):
         self._counts = np.zeros(len(motors))
         self._commands = [message(_still(m)) for m in motors]
 
+    def _problem(self, motor: MotorSettings) -> str:
+        return settings_problem(motor)
+
     def connect(self, deadline_ns: int) -> None:
-        for index, motor in enumerate(self.settings.motors):
-            if problem := settings_problem(motor):
-                raise DriverError(f"{self._label}: {self._who(index)}: {problem}")
+        self.check()
         self.disconnect()
         self._line.open()
         try:
@@ -94,14 +96,19 @@ class Bus(MotorBus):
         middle = frames.POSITION_TOP / 2
         self._expect(index, abs(self._state(index).position - middle) < 0.01 * middle, "its zero")
 
-    def enable_torque(self, deadline_ns: int) -> None:
-        line = self._line
+    def aim(self, deadline_ns: int) -> bool:
+        """As the contract says; a motor is told with the first command, as it has no goal without one."""
         self._check_known()
         self._clear_lost_contact(deadline_ns)
-        line.refresh(line.all, deadline_ns)
-        for index in line.all:
+        self._line.refresh(self._line.all, deadline_ns)
+        for index in self._line.all:
             self._check_fault(index)
             self._aim(index, self._standing(index))
+        return any(self._state(index).status == dm.ON for index in self._line.all)
+
+    def enable_torque(self, deadline_ns: int) -> None:
+        line = self._line
+        self.aim(deadline_ns)
         line.write(dm.TIMEOUT, CONTACT_S, line.all, deadline_ns)
         self._send_commands(deadline_ns)  # an older command, if the motor keeps one, must not be the first it follows
         line.tell(frames.ENABLE, line.all, deadline_ns)
@@ -152,10 +159,7 @@ class Bus(MotorBus):
         self._check_fault(index)
 
     def safe_action(self, deadline_ns: int) -> None:
-        """As the contract says; opens the interface where `connect` has not, so that one dead motor spares no other."""
-        if not self._line.is_open:
-            self._line.open()
-        make_all_safe(self.settings.motors, self._make_safe, deadline_ns)
+        make_all_safe(self._line, self.settings.motors, self._make_safe, deadline_ns)
 
     def disconnect(self) -> None:
         """As the contract says; a motor whose torque is on then lets go by itself after `CONTACT_S`."""

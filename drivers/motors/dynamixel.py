@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from drivers.dynamixel import packets
 from drivers.dynamixel import x as dxl
@@ -13,13 +15,16 @@ from drivers.errors import Corrupt, Overload, ProtocolError, Timeout
 from drivers.motors.base import BusSettings
 from drivers.servos.bus import ServoBus
 from drivers.servos.line import Question
+from drivers.servos.registers import names_of
 from drivers.servos.setup import Family, Setup
-from drivers.tries import TRY_NS
+from drivers.tries import TRY_NS, retry
 
 WATCHDOG_COUNTS = 10
 """Silence after which a servo with torque stops by itself: 200 ms. Ten cycles at 50 Hz, so that a late one is none."""
 _ALL_ANSWERED = 2
-_FAST_TRIES = 2
+_PING_NS = 30_000_000
+"""How long one servo may take to answer: the adapter's 16 ms, and 5 ms for both packets at 57600 bit/s."""
+_PING_TRIES = _FAST_TRIES = 2
 _BY_GOAL = "switches its torque on when it is sent a goal: clear bit 3 of its drive mode"
 _SETUP = struct.Struct("<H4xBxxBBB8xi24xii")
 """From address 0 on: model, firmware, return delay, drive mode, mode, homing offset, highest and lowest position."""
@@ -31,7 +36,7 @@ _HEALTH = struct.Struct("<3xb27xh16xHB")
 class Bus(ServoBus):
     """The driver: what a `ServoBus` needs of the X table, the fast sync read, and the servos' own watchdog.
 
-    The watchdog runs while torque is on because of `enable_torque`; where it has expired, the servo holds still and
+    The watchdog runs from `watch` on while torque is on; where it has expired, the servo holds still and
     refuses goals until torque is enabled anew.
     """
 
@@ -49,6 +54,7 @@ class Bus(ServoBus):
         health=(_HEALTH_AT, 52),
         setup=(0, 56),
     )
+    MODELS, BAUDS = tuple(FAMILY.models), FAMILY.bauds
 
     def __init__(self, settings: BusSettings) -> None:
         super().__init__(settings)
@@ -59,9 +65,31 @@ class Bus(ServoBus):
         self._has_fast = False
         self._ask_next: Question = self._motion
 
+    def tune(self, deadline_ns: int) -> None:
+        """As the contract says: return delays become 0 where torque is off."""
+        for place, index in enumerate(self._slow):
+            retry(partial(self._answer_at_once, place, index), deadline_ns)
+
     def _wake(self, deadline_ns: int) -> None:
-        """A servo whose response level is 0 answers pings only; the register lives in RAM."""
-        self._tell_all(dxl.RESPONSE_LEVEL, _ALL_ANSWERED, self._ids, deadline_ns)
+        """A servo whose response level is 0 answers pings only: that register lives in RAM, and is set to 2."""
+        with contextlib.suppress(Timeout, Corrupt, ProtocolError):
+            self._line.ask(self._torque, min(deadline_ns, time.monotonic_ns() + TRY_NS))
+        mute = [id for id in self._torque.silent() if self._answers_pings_only(id, deadline_ns)]
+        if mute:
+            self._tell_all(dxl.RESPONSE_LEVEL, _ALL_ANSWERED, mute, deadline_ns)
+
+    def _answers_pings_only(self, id: int, deadline_ns: int) -> bool:
+        if not any(self._pings(id, deadline_ns) for _ in range(_PING_TRIES)):
+            return False
+        read = self._one_torque[self._ids.index(id)]
+        return not self._line.anyone(read, min(deadline_ns, time.monotonic_ns() + _PING_NS))
+
+    def _pings(self, id: int, deadline_ns: int) -> bool:
+        try:
+            self._line.ping(id, min(deadline_ns, time.monotonic_ns() + _PING_NS))
+        except (Timeout, Corrupt, ProtocolError):
+            return False
+        return True
 
     def _prepare(self, deadline_ns: int) -> None:
         """See whether all know the fast sync read: from some firmware on, by model, and nowhere to be read."""
@@ -116,7 +144,7 @@ class Bus(ServoBus):
         question = self._one_fault[index]
         self._line.ask(question, deadline_ns)
         status = question.data[0]
-        words = dxl.faults(status) or "hardware error"
+        words = names_of(status, dxl.FAULTS) or "hardware error"
         return self._overload(index, f"{words} ({self.state.voltage_v[index]:.1f} V, hardware error 0x{status:02x})")
 
     def _watch(self, on: bool, ids: Sequence[int], deadline_ns: int) -> None:
@@ -127,14 +155,16 @@ class Bus(ServoBus):
         for place, id in enumerate(ids):
             self._expect(id, question.data[place * question.size] == count, "its bus watchdog")
 
-    def _answer_at_once(self, index: int, deadline_ns: int) -> bool:
+    def _answer_at_once(self, place: int, index: int, deadline_ns: int) -> None:
+        """Take a servo's return delay away for good, and say so in its note."""
         ids, delay = (self._ids[index],), self._one_delay[index]
         self._line.ask(self._one_torque[index], deadline_ns)
         if self._one_torque[index].data[0]:  # its EEPROM is locked
-            return False
+            return
         self._tell_all(dxl.RETURN_DELAY, 0, ids, deadline_ns)
         self._line.ask(delay, deadline_ns)
-        return delay.data[0] == 0
+        self._expect(ids[0], delay.data[0] == 0, "its return delay")
+        self.notes[place] = f"{self._label}: {self._who(index)} answers at once now: its return delay is set to 0"
 
     def _homing_at_center(self, index: int, homing: int, position: int) -> int:
         """X servos add it: position = encoder + offset."""

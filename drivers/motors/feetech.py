@@ -6,6 +6,7 @@ import struct
 
 from drivers.feetech import packets, sts
 from drivers.servos.bus import ServoBus
+from drivers.servos.registers import names_of
 from drivers.servos.setup import Family, Setup
 
 _HALF_TURN = sts.STEPS_PER_TURN // 2
@@ -32,6 +33,7 @@ class Bus(ServoBus):
         health=(sts.PRESENT_LOAD.address, 12),
         setup=(0, 36),
     )
+    MODELS, BAUDS = tuple(FAMILY.models), FAMILY.bauds
 
     def _setup(self, data: bytearray) -> Setup:
         major, minor, model, delay, low, high, phase, homing, mode = _SETUP.unpack_from(data)
@@ -54,7 +56,7 @@ class Bus(ServoBus):
         state.temperature_c[index] = celsius * sts.PRESENT_TEMPERATURE.scale
         state.current_a[index] = abs(sts.PRESENT_CURRENT.decode(current)) * sts.PRESENT_CURRENT.scale
         status |= error
-        if faults := sts.faults(status):
+        if faults := names_of(status, sts.FAULTS):
             raise self._overload(index, f"{faults} ({state.voltage_v[index]:.1f} V, status 0x{status:02x})")
 
     def _homing_at_center(self, index: int, homing: int, position: int) -> int:  # noqa: ARG002

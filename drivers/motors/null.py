@@ -60,6 +60,11 @@ class Bus(MotorBus):
         """Answer `rows` [T, motors] from `start_ns` (CLOCK_MONOTONIC) on: until then the first, after them the last."""
         self._script = _Script(rows, rate_hz, start_ns)
 
+    def check(self) -> None:
+        super().check()
+        if self.settings.port != "follow":
+            _place(self.settings)
+
     def connect(self, deadline_ns: int) -> None:
         if self.settings.port != "follow" and self._script is None:
             self.play(*_load(self.settings), time.monotonic_ns())
@@ -78,6 +83,10 @@ class Bus(MotorBus):
         if self.torque_on[index]:
             name = self.settings.motors[index].name
             raise ProtocolError(f"bus {self.settings.name}: {name} has its torque on: switch it off to center it")
+
+    def aim(self, deadline_ns: int) -> bool:
+        self._stay(self.torque_on, deadline_ns)
+        return bool(self.torque_on.any())
 
     def enable_torque(self, deadline_ns: int) -> None:
         self._stay(np.ones_like(self.torque_on), deadline_ns)
@@ -152,16 +161,22 @@ class _Script:
         velocity_rad_s[:] = self._velocity[row] if row >= 0 else 0.0
 
 
-def _load(settings: BusSettings) -> tuple[Floats, float]:
-    """What "FILE.npy@HZ" says: rows and their rate."""
-    bus, n = f"bus {settings.name}", len(settings.motors)
+def _place(settings: BusSettings) -> tuple[str, float]:
+    """The two parts of "FILE.npy@HZ"."""
     file, _, rate = settings.port.rpartition("@")
     try:
         rate_hz = float(rate)
     except ValueError:
         rate_hz = 0.0
     if not file or not 0 < rate_hz < 1e6:
-        raise Disconnected(f'{bus}: port {settings.port!r} is neither "follow" nor "FILE.npy@HZ"')
+        raise Disconnected(f'bus {settings.name}: port {settings.port!r} is neither "follow" nor "FILE.npy@HZ"')
+    return file, rate_hz
+
+
+def _load(settings: BusSettings) -> tuple[Floats, float]:
+    """What "FILE.npy@HZ" says: rows and their rate."""
+    bus, n = f"bus {settings.name}", len(settings.motors)
+    file, rate_hz = _place(settings)
     try:
         rows = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

@@ -14,8 +14,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from drivers.errors import DriverError, Overload, ProtocolError
-from drivers.motors.base import BusSettings, Floats, Identity, MotorBus
+from drivers.errors import Overload, ProtocolError
+from drivers.motors.base import BusSettings, Floats, Identity, MotorBus, MotorSettings
 from drivers.safe_turns import make_all_safe
 from drivers.serial_port import BITS_PER_BYTE
 from drivers.servos.column import Column
@@ -41,7 +41,7 @@ class ServoBus(MotorBus):
     def __init__(self, settings: BusSettings) -> None:
         super().__init__(settings)
         family, motors = self.FAMILY, settings.motors
-        self._label = f"bus '{settings.name}'"
+        self._label = f"bus {settings.name}"
         self._ids = tuple(m.id for m in motors)
         names = {m.id: m.name for m in motors}
         self._line = Line(family.packets, self._label, settings.port, settings.baud, names)
@@ -50,6 +50,8 @@ class ServoBus(MotorBus):
         self._rad_per_step = np.array([m.direction * family.rad_per_step for m in motors])
         self._rad_s_per_count = self._rad_per_step.copy()
         self._own_ends = [(0, family.steps_per_turn - 1)] * len(motors)
+        self._slow: list[int] = []
+        """Who has a long return delay, in the order of `notes`."""
 
         self._motion, self._one_motion = self._questions(*family.motion)
         self._torque, self._one_torque = self._questions(family.torque.address, 4)
@@ -84,7 +86,7 @@ class ServoBus(MotorBus):
         """Write a homing offset where it survives without power; whoever calls reads it back."""
 
     def _wake(self, deadline_ns: int) -> None:
-        """What must be sent before a servo answers at all."""
+        """Have servos answer that have been told not to."""
 
     def _prepare(self, deadline_ns: int) -> None:
         """What else `connect` has to see to, once every servo is known to be the right one."""
@@ -92,15 +94,13 @@ class ServoBus(MotorBus):
     def _watch(self, on: bool, ids: Sequence[int], deadline_ns: int) -> None:
         """Have the servos themselves watch for silence on the line, or end that, expired or not."""
 
-    def _answer_at_once(self, index: int, deadline_ns: int) -> bool:  # noqa: ARG002
-        """Take a servo's return delay away for good; `False` where that cannot be done now."""
-        return False
+    def _problem(self, motor: MotorSettings) -> str:
+        return settings_problem(self.FAMILY, motor)
 
     def connect(self, deadline_ns: int) -> None:
-        for index, motor in enumerate(self.settings.motors):
-            if problem := settings_problem(self.FAMILY, motor):
-                raise DriverError(f"{self._label}: {self._who(index)}: {problem}")
+        self.check()
         self.notes.clear()
+        self._slow.clear()
         self._line.close()
         self._line.open()
         try:
@@ -123,10 +123,17 @@ class ServoBus(MotorBus):
     def center(self, index: int, deadline_ns: int) -> None:
         retry(partial(self._center, index), deadline_ns)
 
-    def enable_torque(self, deadline_ns: int) -> None:
+    def aim(self, deadline_ns: int) -> bool:
         retry(partial(self._watch, False, self._ids), deadline_ns)  # one that has expired refuses goals
         retry(self._goals_to_present, deadline_ns)
+        retry(partial(self._line.ask, self._torque), deadline_ns)
+        return any(self._torque.data[:: self._torque.size])
+
+    def enable_torque(self, deadline_ns: int) -> None:
+        self.aim(deadline_ns)
         retry(partial(self._switch, 1), deadline_ns)
+
+    def watch(self, deadline_ns: int) -> None:
         retry(partial(self._watch, True, self._ids), deadline_ns)
 
     def disable_torque(self, deadline_ns: int) -> None:
@@ -155,10 +162,7 @@ class ServoBus(MotorBus):
         self._take_health(index, question.data, question.errors[0], deadline_ns)
 
     def safe_action(self, deadline_ns: int) -> None:
-        """As the contract says; opens the port where `connect` has not, so that one dead motor spares no other."""
-        if not self._line.is_open:
-            self._line.open()
-        make_all_safe(self.settings.motors, self._make_safe, deadline_ns)
+        make_all_safe(self._line, self.settings.motors, self._make_safe, deadline_ns)
 
     def disconnect(self) -> None:
         self._line.close()
@@ -188,7 +192,8 @@ class ServoBus(MotorBus):
             raise ProtocolError(f"{self._label}: {self._who(index)}: {problem}")
         self._own_ends[index] = (setup.low, setup.high)
         self._rad_s_per_count[index] = self.settings.motors[index].direction * setup.rad_s_per_count
-        if setup.return_delay_s > _LONG_DELAY_S and not self._answer_at_once(index, deadline_ns):
+        if setup.return_delay_s > _LONG_DELAY_S:
+            self._slow.append(index)
             self.notes.append(
                 f"{self._label}: {self._who(index)} waits {setup.return_delay_s * 1e6:.0f} µs before each answer: "
                 f"set its return delay to 0 while its torque is off"
@@ -240,14 +245,18 @@ class ServoBus(MotorBus):
     def _make_safe(self, index: int, deadline_ns: int) -> None:
         """Do one motor's safe action, and make sure that it is done. One without torque has nothing to hold."""
         ids, torque, motion = (self._ids[index],), self._one_torque[index], self._one_motion[index]
+        setup = self._one_setup[index]
         hold = self.settings.motors[index].safe == "hold"
         if hold:
             self._line.ask(torque, deadline_ns)
             if not torque.data[0]:
                 return
             self._watch(False, ids, deadline_ns)
+            self._line.ask(setup, deadline_ns)  # nobody may have connected: its limits are not known
             self._line.ask(motion, deadline_ns)
-            self._set_goals(ids, [self._present(motion, 0)], self._one_goal[index], deadline_ns)
+            own = self._setup(setup.data)
+            goal = min(max(self._present(motion, 0), own.low), own.high)  # a goal beyond them would be refused
+            self._set_goals(ids, [goal], self._one_goal[index], deadline_ns)
         self._switch_some(int(hold), ids, torque, deadline_ns)
 
     def _center(self, index: int, deadline_ns: int) -> None:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from drivers.errors import Corrupt, DriverError, ProtocolError, Timeout
 from drivers.serial_port import SerialPort
+from drivers.silence import Silence
 
 _TAGS = 4
 _LATEST_NS = 1_000_000_000
@@ -118,6 +119,7 @@ class Line:
         self._label = f"{owner} on {path}"
         self._names = names
         self._port = SerialPort(owner, path, baud)
+        self._silence = Silence()
         self._received = bytearray(4096)
         self._view = memoryview(self._received)
         self._pings = {id: _Ping(packets, id) for id in names}
@@ -130,6 +132,7 @@ class Line:
 
     def open(self) -> None:
         self._port.open()
+        self._silence = Silence()
 
     def close(self) -> None:
         self._port.close()
@@ -199,6 +202,8 @@ class Line:
                 intact += start - found
                 foreign += not question.take(received, found, start, tag)
                 found, start = find(received, start, end, longest)
+        if question.waiting < len(question.ids):
+            self._silence.end()
         if question.waiting:
             damaged_bytes = end - intact - question.part(received, end, tag)
             self._complain(question.silent(), len(question.ids), damaged_bytes, foreign)
@@ -211,7 +216,7 @@ class Line:
         if foreign:
             raise ProtocolError(f"{self._label}: other answers than the one asked of {who}")
         if len(ids) == asked == len(self._names):
-            raise Timeout(f"{self._label}: no motor answers though the port is there: is their supply on?")
+            raise Timeout(f"{self._label}: {self._silence.words()}")
         raise Timeout(f"{self._label}: no answer from {who}: check its power, cable and id")
 
     def _who(self, ids: list[int]) -> str:

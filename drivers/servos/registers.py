@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -41,3 +42,8 @@ class Register:
         if not fits:
             raise ValueError(f"{count} does not fit the register at address {self.address}")
         return raw
+
+
+def names_of(bits: int, names: Mapping[int, str]) -> str:
+    """What is set of a register whose bits have names, for a message; empty if nothing is."""
+    return ", ".join(name for bit, name in names.items() if bits & bit)

@@ -16,7 +16,7 @@ _USUAL_BAUD = 1_000_000
 
 def find_all(line: Line, everyone: Question, settings: BusSettings, bauds: Sequence[int], deadline_ns: int) -> None:
     """Ping every motor; raise `Timeout` that names all that are missing, or a speed of `bauds` at which they answer."""
-    where = f"bus '{settings.name}' on {settings.port}"
+    where = f"bus {settings.name} on {settings.port}"
     if not any(line.anyone(everyone, _within(deadline_ns)) for _ in range(2)):
         raise Timeout(f"{where}: {_nobody(line, everyone, settings.baud, bauds, deadline_ns)}")
     missing = []

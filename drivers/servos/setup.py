@@ -70,8 +70,6 @@ def ends(family: Family, motor: MotorSettings) -> tuple[float, float]:
 def settings_problem(family: Family, motor: MotorSettings) -> str:
     """What no servo of this family can be; empty where that is nothing."""
     low, high = ends(family, motor)
-    if motor.model not in family.models:
-        return f"model '{motor.model}' is not one of {', '.join(family.models)}"
     if low < -_ROUNDING_STEPS or high >= family.steps_per_turn + _ROUNDING_STEPS:
         return (
             f"its limits are steps {low:.0f} to {high:.0f} and its encoder has 0 to {family.steps_per_turn - 1}: "

@@ -3,51 +3,67 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import signal
 import sys
 from pathlib import Path
 
-from drivers.errors import Disconnected
+from drivers.errors import Disconnected, DriverError
 from drivers.sim.alone import PROTOCOLS, ServosAlone
 from drivers.sim.server import Simulator
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until a signal. Exit code 2 if it cannot start."""
+    """Serve until a signal. Exit code 2 if it cannot start, or ends by itself."""
     parser = argparse.ArgumentParser(prog="python -m drivers.sim", description="Serve the simulated robot.")
     parser.add_argument("--dir", type=Path, required=True, help="where the arm's port and the sockets appear")
-    parser.add_argument("--seed", type=int, default=0, help="layout of the table (default 0)")
+    parser.add_argument("--seed", type=int, help="layout of the table (default 0)")
     parser.add_argument("--baud", type=int, default=1_000_000, help="line speed in bit/s (default 1000000)")
     parser.add_argument("--usb-latency-ms", type=float, default=1.0, help="length of a USB frame (default 1)")
     parser.add_argument("--protocol", choices=tuple(PROTOCOLS), help="serve servos alone, without arm and cameras")
-    parser.add_argument("--servos", type=int, default=6, help="how many, with ids from 1 (default 6)")
+    parser.add_argument("--servos", type=int, help="how many, with ids from 1 (default 6)")
     options = parser.parse_args(arguments)
-    sys.setswitchinterval(0.0005)  # the serial thread must not wait for one that renders
+    latency_ns = round(options.usb_latency_ms * 1e6)
     try:
-        simulator = _make(options)
-    except (Disconnected, OSError) as error:
+        made = make(options.dir, options.seed, options.protocol, options.servos, options.baud, latency_ns)
+        with contextlib.closing(made) as simulator:
+            serve(simulator)
+    except DriverError as error:
         print(f"simulator: {error}", file=sys.stderr)
         return 2
+    return 0
+
+
+def make(
+    directory: Path,
+    seed: int | None = None,
+    protocol: str | None = None,
+    servos: int | None = None,
+    baud: int = 1_000_000,
+    usb_latency_ns: int = 1_000_000,
+) -> Simulator | ServosAlone:
+    """The simulated robot, or with `protocol` servos alone, in `directory`. Raises `DriverError` where it cannot be."""
+    if protocol is None and servos is not None:
+        raise DriverError("--servos goes with --protocol: the simulated robot has six")
+    if protocol is not None and seed is not None:
+        raise DriverError("--seed goes without --protocol: servos alone have no table")
+    sys.setswitchinterval(0.0005)  # the serial thread must not wait for one that renders
+    try:
+        if protocol is None:
+            return Simulator(directory, seed or 0, baud, usb_latency_ns)
+        return ServosAlone(directory, protocol, servos or 6, baud, usb_latency_ns)
+    except OSError as error:
+        raise Disconnected(f"{error.filename or directory}: {error.strerror or error}") from error
+
+
+def serve(simulator: Simulator | ServosAlone) -> None:
+    """Say that it is there, and keep it going until SIGTERM or Ctrl-C. `Disconnected` where it ends by itself."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: simulator.stop())
     gc.freeze()
     print(simulator.greeting, flush=True)
-    try:
-        simulator.run()
-    except Disconnected as error:
-        print(f"simulator: {error}", file=sys.stderr)
-        return 1
-    finally:
-        simulator.close()
-    return 0
-
-
-def _make(options: argparse.Namespace) -> Simulator | ServosAlone:
-    latency_ns = round(options.usb_latency_ms * 1e6)
-    if options.protocol is None:
-        return Simulator(options.dir, options.seed, options.baud, latency_ns)
-    return ServosAlone(options.dir, options.protocol, options.servos, options.baud, latency_ns)
+    simulator.run()
 
 
 if __name__ == "__main__":

@@ -22,15 +22,18 @@ from drivers.sim.world import World
 _PRIORITY = 1
 """The lowest of SCHED_FIFO, where permitted: real servos need no turn on the host's processor to answer."""
 _CLOSE_S = 5.0
+_SOCKET_PATH_BYTES = 107
+"""Longest path of a unix socket: sun_path of 108 bytes less its end (unix(7))."""
 
 
 class Simulator:
     """Everything that `directory` offers: `arm`, `camera-base.sock`, `camera-wrist.sock` and `sim.sock`."""
 
     def __init__(self, directory: Path, seed: int = 0, baud: int = 1_000_000, usb_latency_ns: int = 1_000_000) -> None:
-        """`Disconnected` if another simulator already lives there."""
+        """`Disconnected` if another simulator already lives there, or its path is too long for sockets."""
         self.greeting = f"ready {directory}"
         self._paths = [directory / "sim.sock", directory / "arm", *(socket_of(directory, name) for name in CAMERAS)]
+        _check_lengths(self._paths)
         directory.mkdir(parents=True, exist_ok=True)
         _clear(self._paths)
         world = World(seed)
@@ -87,6 +90,16 @@ def _start_cameras(directory: Path) -> subprocess.Popen[bytes]:
         process.wait()
         raise Disconnected(f"{directory}: the cameras' process does not start")
     return process
+
+
+def _check_lengths(paths: list[Path]) -> None:
+    """robot.toml's paths are absolute once it is read, so the whole path counts."""
+    longest = max((path.absolute() for path in paths), key=lambda path: len(os.fsencode(path)))
+    if (size := len(os.fsencode(longest))) > _SOCKET_PATH_BYTES:
+        raise Disconnected(
+            f"{longest}: the path of a socket has at most {_SOCKET_PATH_BYTES} bytes, this one has {size}: "
+            "take a shorter directory"
+        )
 
 
 def _clear(paths: list[Path]) -> None:

@@ -57,7 +57,8 @@ class World:
         """A new layout, the arm at its start pose without torque, time zero."""
         self.time_ms = 0
         self.servos.place(START_RAD)
-        self._on_table = self.servos.shaft_rad.copy()
+        self._above = self.servos.shaft_rad.copy(), self.servos.link_rad.copy()
+        """Shafts and links when the fingers were last above the table."""
         self.lay(seed)
 
     def lay(self, seed: int) -> None:
@@ -151,13 +152,10 @@ class World:
             + arm.TOOL_M * math.cos(tool)
         )
         bottom = height - contact.PAD_HALF_HEIGHT_M
-        if bottom < 0.0:  # the table stops the arm
-            servos = self.servos
-            servos.shaft_rad[:5] = self._on_table[:5]
-            servos.link_rad[:5] = self._on_table[:5]
-            servos.velocity_rad_s[:5] = 0.0
+        if bottom < 0.0:
+            self._stop_on_table(forearm, tool, radius)
         else:
-            self._on_table[:] = self.servos.shaft_rad
+            self._above[0][:], self._above[1][:] = self.servos.shaft_rad, q
         x, y = radius * math.cos(pan), radius * math.sin(pan)
         heading = pan + math.pi / 2 - roll  # a tool pointing down turns against the pan
         u = (math.cos(heading), math.sin(heading))
@@ -168,6 +166,19 @@ class World:
             for index, cup in enumerate(self.cups):
                 if index != self.gripped and not cup.fallen:
                     self._meet(index, cup, x, y, u, half_gap, bottom, came_from)
+
+    def _stop_on_table(self, forearm: float, tool: float, radius: float) -> None:
+        """Put back each joint that has moved the fingers down, and those that turn them; one that lifts them is free.
+
+        The shaft says which way, as its link follows behind the backlash; the figures are the height's derivatives.
+        """
+        lever_m = arm.TOOL_M * math.sin(tool)
+        bent_m = lever_m + arm.FOREARM_M * math.sin(forearm)
+        servos, (shaft_rad, link_rad) = self.servos, self._above
+        for joint, height_m_per_rad in enumerate((0.0, arm.SHOULDER_RADIUS_M - radius, -bent_m, -lever_m, 0.0)):
+            if (servos.shaft_rad[joint] - shaft_rad[joint]) * height_m_per_rad <= 0.0:
+                servos.shaft_rad[joint], servos.link_rad[joint] = shaft_rad[joint], link_rad[joint]
+                servos.velocity_rad_s[joint] = 0.0
 
     def _meet(
         self, index: int, cup: Cup, x: float, y: float, u: tuple[float, float], half_gap: float, bottom: float,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
@@ -124,10 +125,9 @@ def latency(robot: str, camera_name: str | None, joint_name: str | None, yes: bo
     """
     from edge_runtime import calibrate as work
     from edge_runtime import calibrate_text, calibration_files, config
-    from edge_runtime.limits import joint_names
 
     settings = config.load(robot)
-    names = joint_names(settings)
+    names = settings.joint_names
     joint = _place(names, names[0] if joint_name is None else joint_name, "joint")
     camera = _one(settings.cameras, camera_name, "camera")
     path = calibration_files.latency_file(_folder(settings, robot), camera.name)
@@ -156,7 +156,11 @@ def board(out: Path, squares: str, square_mm: float) -> None:
 def _folder(settings: Robot, file: str) -> Path:
     if not settings.calibration:
         raise EdgeError(f'{file}: names no folder for what is measured: add calibration = "calibration" at its top')
-    return Path(settings.calibration)
+    folder = Path(settings.calibration)
+    folder.mkdir(parents=True, exist_ok=True)  # what cannot be kept is said before anything is measured
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise EdgeError(f"{folder}: is not writable: what is measured could not be kept")
+    return folder
 
 
 def _one(known: tuple[N, ...], name: str | None, what: str) -> N:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_runtime.errors import EdgeError
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -33,14 +35,19 @@ class Terminal:
         click.echo(words, err=True)
 
     def agree(self, question: str) -> None:
-        """Return where the person has typed y or yes. Raises `click.Abort` where anything else was."""
+        """Return where the person has typed y or yes; `EdgeError` where anything else, `click.Abort` where nothing."""
         if self._agreed:
             self.tell(question)
             return
         click.echo(f"{question}. Go on? [y/N] ", err=True, nl=False)
         _forget_typed()
-        if _line().strip().lower() not in ("y", "yes"):
-            raise click.Abort
+        try:
+            answer = _line()
+        except click.Abort:
+            click.echo(err=True)
+            raise
+        if answer.strip().lower() not in ("y", "yes"):
+            raise EdgeError("not agreed to, so nothing was done: answer y, or say --yes")
 
     def wait(self, words: str, show: Callable[[], Any], done: Callable[[], bool] = lambda: False) -> None:
         """Show what `show` answers, a table with title, columns and rows, until Enter is pressed or `done`."""

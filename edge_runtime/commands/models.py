@@ -176,7 +176,7 @@ def verify(
             raise
         raise EdgeError(
             f"{bundle}: some of its floats have 16 bits: run its engines (edge compile, then edge verify --backend trt)"
-            ", or judge it where PyTorch is (pip install 'edge-runtime[export]')"
+            ", or judge it where PyTorch is (pip install '.[export]' in the checkout)"
         ) from error
     with progress("probes") as tell:
         found = verify.check(checked, engine, lambda part: tell("probes", part))

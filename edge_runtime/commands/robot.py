@@ -6,11 +6,11 @@ import json
 
 import click
 
-from edge_runtime.commands.output import emit, json_option, robot_argument
+from edge_runtime.commands.output import emit, json_option, robot_argument, warn
 
 
 @click.command()
-@click.option("--check", metavar="FILE", help="Say whether FILE is a possible robot.toml, or what is wrong in it.")
+@click.option("--check", metavar="FILE", help="Say whether this machine can run FILE, or what is wrong in it.")
 @click.option("--schema", is_flag=True, help="Print the JSON schema of robot.toml, for editors.")
 @json_option
 def config(check: str | None, schema: bool, json_file: str | None) -> None:
@@ -22,7 +22,9 @@ def config(check: str | None, schema: bool, json_file: str | None) -> None:
     if check is None:
         emit(config.schema(), json.dumps(config.schema(), indent=2), json_file)
         return
-    robot = config.load(check)
+    from edge_runtime import config_parts
+
+    robot, notes = config_parts.load(check)
     found = {
         "file": check,
         "robot": robot.name,
@@ -31,11 +33,14 @@ def config(check: str | None, schema: bool, json_file: str | None) -> None:
         "rate_hz": robot.control.rate_hz,
         "bundle": robot.policy.bundle,
         "control_socket": robot.control.socket,
+        "notes": notes,
     }
     buses = "; ".join(f"bus {bus.name} ({bus.kind}) with {len(bus.joints)} joints" for bus in robot.buses)
     cameras = ", ".join(camera.name for camera in robot.cameras)
     words = f"{check}: good: {robot.name}, {robot.control.rate_hz:g} Hz, cameras {cameras}; {buses}"
     emit(found, words, json_file)
+    for note in notes:
+        warn(note)
 
 
 @click.command("safe-stop")

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from edge_runtime.commands.output import emit, json_option, robot_argument
+from edge_runtime.commands.output import ROBOT, emit, json_option, robot_argument, warn
 
 SIM = "runs/sim"
+SIM_FILES = (ROBOT, "arm.urdf")
 
 
 @click.command()
@@ -29,10 +30,12 @@ def run(robot: str, seconds: float | None, report: Path | None, record_to: Path 
     """Run a robot until Ctrl-C; it starts disarmed. Every event is a line on standard error."""
     import logging
 
-    from edge_runtime import config
+    from edge_runtime import config_parts
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    settings = config.load(robot)
+    settings, notes = config_parts.load(robot)
+    for note in notes:
+        warn(note)
     from edge_runtime import app, report_files, report_text
     from edge_runtime.record import RunRecord
     from edge_runtime.report import summary
@@ -56,31 +59,54 @@ def run(robot: str, seconds: float | None, report: Path | None, record_to: Path 
 @click.option(
     "--dir", "folder", type=click.Path(path_type=Path), default=SIM, show_default=True, help="Its port and sockets."
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Layout of the table.")
+@click.option("--bundle", type=click.Path(exists=True, path_type=Path), help="Policy bundle that its robot.toml names.")
+@click.option("--seed", type=click.IntRange(min=0), help="Layout of the table (default 0).")
 @click.option("--protocol", type=click.Choice(["feetech", "dynamixel"]), help="Serve servos alone, for any client.")
 @click.option("--servos", type=click.IntRange(1, 252), help="How many of them, with ids from 1 (default 6).")
-def sim(folder: Path, seed: int, protocol: str | None, servos: int | None) -> int:
+def sim(folder: Path, bundle: Path | None, seed: int | None, protocol: str | None, servos: int | None) -> None:
     """Serve the simulated robot until Ctrl-C.
 
-    Its robot.toml and URDF appear beside its port and sockets, so that `edge run DIR/robot.toml` drives it. With
-    --protocol it is servos alone, without arm and cameras, and the name of their port is printed.
+    Its robot.toml and URDF appear beside its port and sockets, where they are not there yet. With --bundle,
+    `edge run DIR/robot.toml` drives it; without, robot.toml names DIR/bundle. With --protocol it is servos alone,
+    without arm and cameras, and the name of their port is printed.
     """
-    if servos and not protocol:
-        raise click.UsageError("--servos goes with --protocol: the simulated robot has six")
-    from importlib import resources
+    if bundle and protocol:
+        raise click.UsageError("--bundle goes without --protocol: servos alone have no robot.toml")
+    from contextlib import closing
 
     from edge_runtime import plugins
-    from edge_runtime.files import write_whole
 
     server = plugins.require("drivers.sim.__main__")
-    if protocol:
-        alone: int = server.main(["--dir", str(folder), "--protocol", protocol, "--servos", str(servos or 6)])
-        return alone
-    for name in ("robot.toml", "arm.urdf"):
+    with closing(server.make(folder, seed, protocol, servos)) as simulator:
+        if not protocol:
+            _describe(folder, bundle)
+        server.serve(simulator)
+
+
+def _describe(folder: Path, bundle: Path | None) -> None:
+    """Leave the simulated robot's robot.toml and URDF where they are not there yet."""
+    import os
+    from importlib import resources
+
+    from edge_runtime.errors import ConfigError
+    from edge_runtime.files import write_whole
+
+    kept = {name: resources.files("drivers.sim").joinpath(name).read_text(encoding="utf-8") for name in SIM_FILES}
+    if bundle is not None:
+        named = _bundle_line(os.path.relpath(bundle.resolve(), folder.resolve()))
+        kept[ROBOT] = kept[ROBOT].replace(_bundle_line("bundle"), named)
+        if (folder / ROBOT).exists() and named not in (folder / ROBOT).read_text(encoding="utf-8").splitlines():
+            raise ConfigError(f"{folder / ROBOT}: is there already: write {named} into it, or remove it")
+    for name, text in kept.items():
         if not (folder / name).exists():
-            write_whole(folder / name, resources.files("drivers.sim").joinpath(name).read_text(encoding="utf-8"))
-    code: int = server.main(["--dir", str(folder), "--seed", str(seed)])
-    return code
+            write_whole(folder / name, text)
+
+
+def _bundle_line(path: str) -> str:
+    """The line of robot.toml that names the bundle; a string of JSON is one of TOML."""
+    import json
+
+    return f"bundle = {json.dumps(path, ensure_ascii=False)}"
 
 
 @click.command("replay-frames")

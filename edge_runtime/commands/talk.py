@@ -71,7 +71,7 @@ COMMANDS: tuple[click.Command, ...] = (
     _word("resume", "Go on after a stop."),
     _word("arm", "Switch torque on and go to the start pose."),
     _word("disarm", "Switch torque off on every motor, where the arm is at rest."),
-    _word("reset", "Leave HOLD or SAFE after a fault."),
+    _word("reset", "Go on after a fault or an e-stop."),
     _word("done", "End the task as a success."),
     _word("takeover", "Let a person drive, with leader arm or gamepad."),
     _word("handback", "End the takeover: go on with the task, if there is one."),

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
+import msgspec
+
 from drivers.errors import DriverError
 from drivers.motors.base import MotorBus
 from edge_runtime import calibrated
 from edge_runtime import calibration_files as files
 from edge_runtime.calibration_files import BusCalibration, Calibration, CameraCalibration, LatencyCalibration
-from edge_runtime.config import Robot
+from edge_runtime.config import Camera, Robot
 from edge_runtime.doctor.check import Check
 from edge_runtime.errors import ConfigError
 
@@ -44,10 +46,22 @@ def motors(robot: Robot, bus: MotorBus, deadline_ns: int) -> Check:
     """Whether the motors of a connected bus are those that were calibrated."""
     name = f"calibrated {bus.settings.name}"
     try:
-        calibrated.check(robot, bus, deadline_ns)
+        calibrated.checker(robot)(bus, deadline_ns)
     except (ConfigError, DriverError) as error:
         return Check(name, "bad", str(error))
     return Check(name, "ok", "these are the motors that were calibrated")
+
+
+def camera(robot: Robot, one: Camera) -> Check | None:
+    """Whether a camera is the one that was calibrated; None where none was."""
+    folder, name = Path(robot.calibration), f"calibrated {one.name}"
+    if not robot.calibration or not any(f(folder, one.name).exists() for f in (files.camera_file, files.latency_file)):
+        return None
+    try:
+        calibrated.check_cameras(msgspec.structs.replace(robot, cameras=(one,)))
+    except ConfigError as error:
+        return Check(name, "bad", str(error))
+    return Check(name, "ok", "this is the camera that was calibrated")
 
 
 def age(name: str, path: Path, kind: type[Calibration], command: str) -> Check:
@@ -59,8 +73,7 @@ def age(name: str, path: Path, kind: type[Calibration], command: str) -> Check:
         return Check(name, "bad", str(error))
     if found is None:
         return Check(name, "unknown", "not measured", how)
-    measured = datetime.strptime(found.date, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
-    days = (datetime.now(timezone.utc) - measured).days
+    days = (datetime.now(timezone.utc) - found.measured).days
     if days < 0:
         return Check(name, "warn", f"measured {found.date}, which is to come: the clock is wrong", "set the date")
     if days > OLD_DAYS:

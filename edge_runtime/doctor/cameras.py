@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edge_runtime.config import Robot
+from edge_runtime.doctor import calibration
 from edge_runtime.doctor.check import Check
 from edge_runtime.look import Look, look
 
@@ -16,8 +17,12 @@ _GOOD = ("frames", "stamped by device")
 
 
 def check(robot: Robot) -> Iterator[Check]:
-    """A line for each camera."""
-    return map(judge, look(robot.cameras, LOOK_S))
+    """A line for each camera, and one for each that works and was calibrated."""
+    for seen in look(robot.cameras, LOOK_S):
+        yield judge(seen)
+        known = calibration.camera(robot, seen.camera) if not seen.error else None
+        if known is not None:
+            yield known
 
 
 def judge(seen: Look) -> Check:

@@ -8,7 +8,7 @@ from pathlib import Path
 from drivers.errors import DriverError
 from edge_runtime import realtime
 from edge_runtime.config import Control, Robot, load
-from edge_runtime.doctor import calibration, cameras, disk, kernel, motors, policy, power, running, serial
+from edge_runtime.doctor import calibration, cameras, disk, hand, kernel, motors, policy, power, running, serial
 from edge_runtime.doctor.check import Check, Group
 from edge_runtime.doctor.host import Host
 from edge_runtime.errors import ConfigError, EdgeError
@@ -60,6 +60,7 @@ def _parts(robot: Robot, host: Host) -> list[tuple[str, Callable[[], Iterable[Ch
         *parts,
         ("motors", lambda: (check for bus in robot.buses for check in motors.check(robot, bus))),
         ("cameras", lambda: cameras.check(robot)),
+        *([("hand", lambda: hand.check(robot))] if hand.named(robot) else []),
     ]
 
 
@@ -69,3 +70,6 @@ def _guarded(name: str, look: Callable[[], Iterable[Check]]) -> Iterator[Check]:
         yield from look()
     except (EdgeError, DriverError, OSError) as error:
         yield Check(name, "bad", " ".join(str(error).split()))
+    except Exception as error:  # noqa: BLE001  a fault of ours in one check must not hide the others
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        yield Check(name, "unknown", f"this examination broke off: {said}", "report it, with this line")

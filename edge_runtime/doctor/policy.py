@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge_runtime import plugins
+from edge_runtime.action_space import action_space
 from edge_runtime.bundle import Bundle, open_bundle
 from edge_runtime.config import Robot
 from edge_runtime.doctor.check import Check
@@ -39,11 +40,15 @@ def sealed(bundle: Bundle) -> Check:
 
 
 def fit(robot: Robot, bundle: Bundle) -> Check:
+    """Whether a run could begin with it, by what a run asks."""
     try:
         check_fit(robot, bundle.spec)
+        action_space(robot, bundle.spec)
         refuse_backend(bundle, robot.policy.backend)
     except EdgeError as error:
         return Check("fit", "bad", str(error))
+    if bundle.spec.pose is not None:
+        return Check("fit", "ok", "cameras are the policy's, and the arm's shape serves its poses")
     return Check("fit", "ok", "cameras, joints and units are the policy's")
 
 

@@ -37,6 +37,10 @@ def check(host: Host, bus: Port) -> Iterator[Check]:
     if "/" not in bus.port and read(interface / "type") == _CAN_TYPE:
         yield can(bus, read(interface / "operstate") or "")
         return
+    if "/" not in bus.port:
+        how = "plug its adapter in; `ip link` lists the interfaces that are there"
+        yield Check(f"port {bus.name}", "bad", f"{bus.port}: there is no such CAN interface", how)
+        return
     if not host.path(bus.port).exists():
         how = "plug it in; `ls /dev/serial/by-id` lists those that are there"
         yield Check(f"port {bus.name}", "bad", f"{bus.port} is not there", how)

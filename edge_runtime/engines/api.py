@@ -63,7 +63,7 @@ _LIBRARIES = {
         "TensorRT",
         "it comes with JetPack (python3 -m venv --system-site-packages), or: pip install tensorrt",
     ),
-    "trt_rtx": ("tensorrt_rtx_bindings", "TensorRT-RTX", "pip install 'edge-runtime[rtx]'"),
+    "trt_rtx": ("tensorrt_rtx_bindings", "TensorRT-RTX", "pip install '.[rtx]' in the checkout"),
 }
 BACKENDS = tuple(_LIBRARIES)
 

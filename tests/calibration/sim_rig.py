@@ -57,6 +57,10 @@ class WorldBus(MotorBus):
 
     def center(self, index: int, deadline_ns: int) -> None: ...
 
+    def aim(self, deadline_ns: int) -> bool:
+        self.world.goal_rad[:] = self.world.position_rad
+        return bool(self.world.torque_on.any())
+
     def enable_torque(self, deadline_ns: int) -> None:
         self.world.goal_rad[:] = self.world.position_rad
         self.world.torque_on[:] = True

@@ -12,6 +12,7 @@ import pytest
 from calibration import latency
 from drivers.sim.world import World
 from edge_runtime import config_check, swing
+from edge_runtime.buses import Buses
 from edge_runtime.devices import bus_settings
 from edge_runtime.errors import EdgeError
 from edge_runtime.limits import Limits
@@ -28,7 +29,8 @@ def swung(camera: str, joint: int) -> tuple[swing.Swung, SimClock, WorldBus]:
     bus = WorldBus(bus_settings(ROBOT.buses[0]), clock)
     bus.connect(0)
     way = swing.plan(LIMITS, joint, bus.state.position_rad)
-    return swing.swing(bus, LIMITS, joint, way, PERIOD_NS, clock), clock, bus
+    buses = Buses([bus], clock, 2 * PERIOD_NS)
+    return swing.swing(buses, LIMITS, joint, way, PERIOD_NS, clock), clock, bus
 
 
 @pytest.mark.parametrize(("camera", "joint"), [("base", 0), ("wrist", 4)])

@@ -80,5 +80,6 @@ def test_what_is_two(tmp_path: Path) -> None:
 def test_a_library_is_asked_for_only_where_it_is_needed(tmp_path: Path) -> None:
     assert len(open_dataset(write_rlds(tmp_path / "a"))) == 1
     assert refused(describe_lerobot(tmp_path / "b")) == (
-        f"{tmp_path}/b: lerobot data need \"pyarrow\", which is not installed: pip install 'edge-runtime[datasets]'"
+        f'{tmp_path}/b: lerobot data need "pyarrow", which is not installed: '
+        "pip install '.[datasets]' in the checkout"
     )

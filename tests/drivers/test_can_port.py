@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-can = pytest.importorskip("can", reason="python-can is not installed: pip install 'edge-runtime[can]'")
+can = pytest.importorskip("can", reason="python-can is not installed: pip install '.[can]'")
 
 from drivers.can_port import CanPort  # noqa: E402
 from drivers.errors import Disconnected, DriverError, Timeout  # noqa: E402
@@ -59,7 +59,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
 
 @pytest.fixture
 def port(kernel: Kernel) -> CanPort:
-    port = CanPort("bus 'arm'", "can0", 500_000)
+    port = CanPort("bus arm", "can0", 500_000)
     port.open()
     return port
 
@@ -86,7 +86,7 @@ def test_frames_leave_with_the_time_that_is_left(port: CanPort, kernel: Kernel) 
 @pytest.mark.parametrize("number", [errno.ENOBUFS, None])
 def test_a_full_queue_is_a_timeout_and_passes(port: CanPort, kernel: Kernel, number: int | None) -> None:
     kernel.refuse = can.CanOperationError("no room", number)
-    with pytest.raises(Timeout, match=r"bus 'arm' on can0: .*takes no more frames: is the motors' supply on"):
+    with pytest.raises(Timeout, match=r"bus arm on can0: .*takes no more frames: is the motors' supply on"):
         port.send(FRAME, soon())
     kernel.refuse = None
     port.send(FRAME, soon())
@@ -127,7 +127,7 @@ def test_an_interface_that_does_not_open(monkeypatch: pytest.MonkeyPatch, error:
         raise error
 
     monkeypatch.setattr(can, "Bus", refuse)
-    port = CanPort("bus 'arm'", "can0", 1_000_000)
+    port = CanPort("bus arm", "can0", 1_000_000)
     with pytest.raises(DriverError, match=says) as caught:
         port.open()
     assert "\n" not in str(caught.value)

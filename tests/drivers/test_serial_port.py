@@ -18,7 +18,7 @@ from drivers.serial_port import SerialPort
 def ends() -> Iterator[tuple[SerialPort, int]]:
     master, slave = os.openpty()
     tty.setraw(slave)
-    port = SerialPort("bus 'arm'", os.ttyname(slave), 1_000_000)
+    port = SerialPort("bus arm", os.ttyname(slave), 1_000_000)
     port.open()
     yield port, master
     port.close()

@@ -80,6 +80,11 @@ class FakeBus(MotorBus):
     def center(self, index: int, deadline_ns: int) -> None:
         self._call("center", deadline_ns)
 
+    def aim(self, deadline_ns: int) -> bool:
+        if "aim" in self.trouble:
+            raise self.trouble["aim"]
+        return self.torque
+
     def enable_torque(self, deadline_ns: int) -> None:
         self._call("enable_torque", deadline_ns)
         self.torque = True

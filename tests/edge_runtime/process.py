@@ -43,6 +43,14 @@ class Process:
             time.sleep(0.02)
         raise AssertionError(f"never {state} {phase}: {status}")
 
+    def start_task(self) -> None:
+        """From where it starts to the midst of a task."""
+        self.until("DISARMED")
+        self.say("arm")
+        self.until("READY")
+        self.say("task", instruction="stay there")
+        self.until("RUN", "task")
+
     def wait(self) -> int:
         """Its exit code."""
         _, self.errors = self.process.communicate(timeout=20)

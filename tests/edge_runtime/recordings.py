@@ -11,7 +11,6 @@ import numpy as np
 
 from edge_runtime.bundle_spec import PolicySpec
 from edge_runtime.config import Robot
-from edge_runtime.limits import joint_names
 from edge_runtime.recording import Recording
 from tests.edge_runtime import fakes
 
@@ -24,7 +23,7 @@ def robot(**changes: object) -> tuple[Robot, PolicySpec]:
     settings = fakes.robot()
     cameras = tuple(msgspec.structs.replace(c, height=HEIGHT, width=WIDTH) for c in settings.cameras)
     settings = msgspec.structs.replace(settings, cameras=cameras)
-    return msgspec.structs.replace(settings, **changes), fakes.spec(joint_names(settings))
+    return msgspec.structs.replace(settings, **changes), fakes.spec(settings.joint_names)
 
 
 def frame(number: int, camera: str) -> np.ndarray:

@@ -20,7 +20,6 @@ from edge_runtime import app, config
 from edge_runtime.clock import MonotonicClock
 from edge_runtime.config import Robot
 from edge_runtime.devices import bus_settings, camera_settings
-from edge_runtime.limits import joint_names
 from tests.edge_runtime.fakes import FakeBus, FakeCamera, FakePolicy, robot, spec
 
 BAD = {"spin": "a control thread that never comes back", "raise": "a bug on the control path"}
@@ -93,14 +92,14 @@ def main(folder: Path, seconds: float | None, fault: str) -> None:
     record_to = folder / "recording" if (folder / "recording").exists() else None
     if (folder / "robot.toml").exists():
         settings = config.load(folder / "robot.toml")
-        policy = FakePolicy(spec(joint_names(settings)), step=0.005)
+        policy = FakePolicy(spec(settings.joint_names), step=0.005)
         record = app.run_robot(settings, seconds=seconds, policy=policy, estops=estops, record_to=record_to)
     else:
         settings = configured(folder)
         record = app.run_robot(
             settings,
             seconds=seconds,
-            policy=FakePolicy(msgspec.structs.replace(spec(joint_names(settings)), dt_s=0.2), step=0.08),
+            policy=FakePolicy(msgspec.structs.replace(spec(settings.joint_names), dt_s=0.2), step=0.08),
             cameras=[PacedCamera(camera_settings(c), lambda n: n) for c in settings.cameras],
             buses=[LoggedBus(bus_settings(settings.buses[0]), folder, fault)],
             estops=estops,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +18,8 @@ from edge_runtime import app
 from edge_runtime.clock import MonotonicClock
 from edge_runtime.devices import bus_settings, camera_settings
 from edge_runtime.errors import BundleError, CommandError, EdgeError, InstructionError
-from edge_runtime.limits import joint_names
 from edge_runtime.record import RunRecord
+from tests.edge_runtime.calibrations import LATENCY, keep
 from tests.edge_runtime.fakes import FakeBus, FakeCamera, FakePolicy, spec
 from tests.edge_runtime.process import Process
 from tests.edge_runtime.run_fake import configured
@@ -40,8 +41,9 @@ def start(tmp_path: Path) -> Iterator[Any]:
 def test_an_evening_with_a_robot(start: Any) -> None:
     robot = start()
     status = robot.until("DISARMED")
-    assert status["allowed"] == ["arm", "disarm", "stop", "estop"]
-    with pytest.raises(CommandError, match=r"cannot task in DISARMED: allowed now: arm, disarm, stop, estop"):
+    assert status["allowed"] == ["arm", "disarm", "stop", "reset", "estop"]
+    assert status["torque"] == "not taken by this run"
+    with pytest.raises(CommandError, match=r"cannot task in DISARMED: allowed now: arm, disarm, stop, reset, estop"):
         robot.say("task", instruction="reach the red cup")
     assert robot.say("arm")["phase"] == "to_start"
     robot.until("READY")
@@ -56,6 +58,7 @@ def test_an_evening_with_a_robot(start: Any) -> None:
     time.sleep(0.3)
     status = robot.say("status")
     assert status["instruction"] == "reach the red cup"
+    assert status["torque"] == "taken by this run"
     assert status["counters"]["malformed action tokens"] == 0
     assert 0 < status["age_ms"]["chunk"] < 2_000
     assert 0 <= status["age_ms"]["frame wrist"] < 2_000
@@ -149,7 +152,7 @@ class Parts:
 
     def __init__(self, folder: Path) -> None:
         self.robot = configured(folder)
-        self.policy = FakePolicy(spec(joint_names(self.robot)))
+        self.policy = FakePolicy(spec(self.robot.joint_names))
         self.bus = FakeBus(bus_settings(self.robot.buses[0]), MonotonicClock())
         self.cameras = [FakeCamera(camera_settings(c), self._frame) for c in self.robot.cameras]
 
@@ -173,15 +176,23 @@ def refused(parts: Parts, kind: type[Exception], words: str) -> None:
 
 def test_a_policy_of_another_robot(tmp_path: Path) -> None:
     parts = Parts(tmp_path)
-    parts.policy = FakePolicy(spec(joint_names(parts.robot)[:4]))
+    parts.policy = FakePolicy(spec(parts.robot.joint_names[:4]))
     refused(parts, BundleError, "state of 4 dimensions")
     assert "connect" not in parts.bus.calls
 
 
 def test_a_bus_that_does_not_answer(tmp_path: Path) -> None:
     parts = Parts(tmp_path)
-    parts.bus.fail(DriverError("bus 'arm': no motor answers"), "connect")
+    parts.bus.fail(DriverError("bus arm: no motor answers"), "connect")
     refused(parts, DriverError, "no motor answers")
+
+
+def test_what_a_bus_has_to_say_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    parts = Parts(tmp_path)
+    parts.bus.notes.append("bus arm: joint 'lift' (id 2) waits 500 µs before each answer")
+    with caplog.at_level("INFO", "edge_runtime"):
+        parts.run()
+    assert [record.getMessage() for record in caplog.records].count(parts.bus.notes[0]) == 1
 
 
 def test_a_camera_that_is_not_there(tmp_path: Path) -> None:
@@ -243,3 +254,22 @@ def test_the_policy_is_opened_as_robot_toml_says(tmp_path: Path, monkeypatch: py
     policy = msgspec.structs.replace(parts.robot.policy, threads=2, flow_steps=3, seed=4, on_malformed="pad")
     with pytest.raises(BundleError, match=r"'ort', 2, 3, 4, 'pad'\)$"):
         app.run_robot(msgspec.structs.replace(parts.robot, policy=policy), cameras=parts.cameras, buses=[parts.bus])
+
+
+def test_a_cameras_measured_delay_is_taken_off_its_frames(tmp_path: Path) -> None:
+    import msgspec
+
+    parts = Parts(tmp_path)
+    late = msgspec.structs.replace(LATENCY, device=parts.robot.cameras[1].kind, camera_delay_ms=46.0)
+    parts.robot = msgspec.structs.replace(parts.robot, calibration=str(keep(tmp_path, late)))
+    seen: dict[str, int] = {}
+
+    def look(session: app.Session, over: threading.Event) -> None:
+        for camera in session.cameras:
+            camera.stop()
+            seen[camera.name] = camera.capture_ns
+
+    app.run_robot(parts.robot, seconds=5, policy=parts.policy, cameras=parts.cameras, buses=[parts.bus], beside=look)
+    stamps = {camera.settings.name: camera.reads * 1_000_000 for camera in parts.cameras}
+    assert stamps["base"] - seen["base"] == 0
+    assert stamps["wrist"] - seen["wrist"] == 46_000_000

@@ -39,7 +39,7 @@ def refusal(rig: ServoRig, capsys: pytest.CaptureFixture[str], folder: Path) -> 
     assert cli.main(["calibrate", "joints", str(folder / "robot.toml")]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("edge: bus 'arm'")
+    assert err.startswith("edge: bus arm")
     assert err.count("\n") == 1
     assert not rig.joints.torque_on.any()
     assert not (folder / "found").exists()

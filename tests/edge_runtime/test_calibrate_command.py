@@ -21,6 +21,8 @@ import pytest
 from drivers.sim import render
 from drivers.sim.arm import HIGH_RAD, JOINTS, LOW_RAD
 from drivers.sim.process import SimProcess
+from edge_runtime import config
+from edge_runtime.errors import ConfigError
 from tests.edge_runtime.process import ROOT
 
 HORNS = ((137, 1), (-250, -1), (901, 1), (-44, 1), (333, -1), (12, 1))
@@ -85,7 +87,7 @@ def test_joints_interrupted_and_gone_on_with(sim: SimProcess) -> None:
     edge = Edge("calibrate", "joints", robot)
     edge.until("Go on? [y/N]")
     edge.type("no")
-    assert edge.end() == (130, "", " edge: interrupted\n")
+    assert edge.end() == (2, "", " edge: not agreed to, so nothing was done: answer y, or say --yes\n")
 
     edge = Edge("calibrate", "joints", robot)
     edge.until("Go on? [y/N]")
@@ -102,6 +104,8 @@ def test_joints_interrupted_and_gone_on_with(sim: SimProcess) -> None:
     assert [path.name for path in (sim.directory / "calibration").iterdir()] == ["bus-arm.json.partial"]
     assert not any(sim.ask(cmd="state")["torque_on"])
 
+    with pytest.raises(ConfigError, match=r"partial: bus arm may count anew .*finish edge calibrate"):
+        config.load(robot)
     edge = Edge("calibrate", "joints", robot, "--yes", "--json", str(sim.directory / "found.json"))
     edge.until("going on with bus-arm.json: reference pose of ")
     for joint in JOINTS[1:]:
@@ -151,7 +155,10 @@ def test_a_lens_and_a_delay(sim: SimProcess) -> None:
 
     sim.ask(cmd="board", pose=None)
     sim.ask(cmd="delay", camera="base", ms=47)
-    code, out, err = Edge("calibrate", "latency", robot, "--camera", "base", "--yes").end()
+    for _ in range(4):  # on a busy machine frames are lost, and it says so: a person would repeat it
+        code, out, err = Edge("calibrate", "latency", robot, "--camera", "base", "--yes").end()
+        if "hardly sees" not in err:
+            break
     assert code == 0, err
     assert "torque goes on, and shoulder_pan swings by" in err
     late = found(sim, "latency-base.json")
@@ -184,7 +191,18 @@ def test_what_a_person_can_mend_is_one_line(
     err = capsys.readouterr().err
     assert says in err
     assert err.count("\n") == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["robot.toml"]
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "robot.toml"]
+
+
+def test_a_folder_that_cannot_be_is_said_before_anything_moves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from edge_runtime.cli import main
+
+    text = resources.files("drivers.sim").joinpath("robot.toml").read_text()
+    (tmp_path / "robot.toml").write_text(f'calibration = "/proc/here"\n{text}')
+    assert main(["calibrate", "latency", str(tmp_path / "robot.toml"), "--camera", "base", "--yes"]) == 2
+    assert capsys.readouterr().err.startswith("edge: /proc/here: ")
 
 
 def test_the_board_to_print(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -195,3 +213,22 @@ def test_the_board_to_print(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert (tmp_path / "board.pdf").read_bytes().startswith(b"%PDF-1.4")
     assert main(["calibrate", "board", "-o", str(tmp_path / "board.tiff")]) == 2
     assert not (tmp_path / "board.tiff").exists()
+
+
+def test_signals_one_after_another_leave_the_arm_safe(sim: SimProcess) -> None:
+    robot = sim.directory / "robot.toml"
+    robot.write_text(robot.read_text().replace("[[buses.joints]]\n", '[[buses.joints]]\nsafe = "release"\n'))
+    edge = Edge("calibrate", "latency", str(robot), "--camera", "base", "--yes")
+    edge.until("torque goes on")
+    end = time.monotonic() + 20
+    while not all(sim.ask(cmd="state")["torque_on"]):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    while edge.process.poll() is None:
+        edge.process.send_signal(signal.SIGTERM)
+        time.sleep(0.002)
+        if not any(sim.ask(cmd="state")["torque_on"]):
+            break
+    code, _, err = edge.end()
+    assert (code, err.splitlines()[-1]) == (130, "edge: interrupted")
+    assert not any(sim.ask(cmd="state")["torque_on"])

@@ -67,7 +67,7 @@ def test_without_a_folder_nothing_is_looked_for(tmp_path: Path) -> None:
     assert calibrated.latency(robot, "wrist") is None
     bus = KnownBus(robot)
     bus.who = [Identity("sts3250", "", 5)] * 6
-    calibrated.check(robot, bus, LATE)
+    calibrated.checker(robot)(bus, LATE)
 
 
 @pytest.mark.parametrize(
@@ -145,10 +145,10 @@ def test_the_motors_are_asked_who_they_are(tmp_path: Path) -> None:
     keep(tmp_path, BUS)
     robot = config.load(robot_toml(tmp_path))
     bus = KnownBus(robot)
-    calibrated.check(robot, bus, LATE)
+    calibrated.checker(robot)(bus, LATE)
     bus.who[2] = Identity("sts3215", "3.10", 120)
     with pytest.raises(ProtocolError) as caught:
-        calibrated.check(robot, bus, LATE)
+        calibrated.checker(robot)(bus, LATE)
     file = tmp_path / "calibration" / "bus-arm.json"
     assert str(caught.value) == (
         f"{file} belongs to another arm: joint elbow_flex (id 3) has homing offset 120, the file says -85: "
@@ -156,16 +156,27 @@ def test_the_motors_are_asked_who_they_are(tmp_path: Path) -> None:
     )
     bus.who[2] = Identity("sts3250", "3.10", -85)
     with pytest.raises(ProtocolError, match="is a sts3250, the file says sts3215"):
-        calibrated.check(robot, bus, LATE)
+        calibrated.checker(robot)(bus, LATE)
     bus.who[2] = Identity("sts3215", "3.11", -85)
-    calibrated.check(robot, bus, LATE)  # new firmware is the same motor
+    calibrated.checker(robot)(bus, LATE)  # new firmware is the same motor
+
+
+def test_the_files_are_read_once_and_never_again(tmp_path: Path) -> None:
+    """The control thread connects again, and waits for no disk."""
+    folder = keep(tmp_path, BUS)
+    robot = config.load(robot_toml(tmp_path))
+    check = calibrated.checker(robot)
+    (folder / "bus-arm.json").write_text("{ half a file")
+    check(KnownBus(robot), LATE)
+    with pytest.raises(ConfigError, match="bus-arm"):
+        calibrated.checker(robot)
 
 
 def test_another_arm_is_refused_at_the_start_and_after_a_cable_was_pulled(tmp_path: Path) -> None:
     keep(tmp_path, BUS)
     robot = config.load(robot_toml(tmp_path))
     bus = KnownBus(robot)
-    buses = Buses([bus], bus.clock, 10**7, lambda one, deadline_ns: calibrated.check(robot, one, deadline_ns))
+    buses = Buses([bus], bus.clock, 10**7, calibrated.checker(robot))
     buses.connect()
     assert bus.calls[-1] != "disconnect"
     bus.who[0] = Identity("sts3215", "3.10", 1)
@@ -175,7 +186,7 @@ def test_another_arm_is_refused_at_the_start_and_after_a_cable_was_pulled(tmp_pa
     assert bus.calls[-1] == "disconnect"
     assert buses.lines[0].misses, "the next try connects and asks again"
     with pytest.raises(ProtocolError, match="belongs to another arm"):
-        Buses([bus], bus.clock, 10**7, lambda one, deadline_ns: calibrated.check(robot, one, deadline_ns)).connect()
+        Buses([bus], bus.clock, 10**7, calibrated.checker(robot)).connect()
     assert "enable_torque" not in bus.calls
 
 

@@ -40,6 +40,8 @@ def test_none_is_none_and_a_folder_is_one_line(tmp_path: Path) -> None:
 SPOILT: list[tuple[Any, str, Any, str]] = [
     (BUS, "format", 2, "format"),
     (BUS, "date", "yesterday", "date"),
+    (BUS, "date", "2026-13-99T99:99:99Z", "there is no such time"),
+    (CAMERA, "date", "2026-02-30T00:00:00Z", "there is no such time"),
     (BUS, "colour", "red", "unknown field `colour`"),
     (BUS, "motors", [], "length >= 1"),
     (BUS, "bus", "arm\n", "bus"),

@@ -53,6 +53,14 @@ def test_help_is_a_table_of_contents(capsys: pytest.CaptureFixture[str], argv: l
     assert max(map(len, lines)) <= 80
 
 
+def test_a_group_alone_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["calibrate"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.startswith("Usage: edge calibrate")
+    assert len(out.splitlines()) > 5
+
+
 @pytest.mark.parametrize("command", sorted(cli.edge.commands))
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
     assert cli.main([command, "--help"]) == 0
@@ -71,6 +79,7 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str
         (["task"], "task: missing argument 'INSTRUCTION'"),
         (["config"], "config: give one of --check FILE and --schema"),
         (["config", "--check", "a", "--schema"], "config: give one of --check FILE and --schema"),
+        (["calibrate", "camera", "a"], "calibrate camera: missing argument 'CAMERA' (edge calibrate camera --help)"),
         (["bench"], "bench: a bench moves the robot by itself: say --sim"),
         (["--flight"], 'there is no option "--flight"'),
         (["run", "nowhere.toml"], "nowhere.toml: cannot be read: No such file or directory"),
@@ -218,7 +227,7 @@ def test_export_without_its_library_says_what_to_install(tmp_path: Path, library
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
-    assert f"needs \"{library}\", which is not installed: pip install 'edge-runtime[export]'" in done.stderr
+    assert f"needs \"{library}\", which is not installed: pip install '.[export]' in the checkout" in done.stderr
 
 
 def test_a_closed_pipe_is_quiet() -> None:

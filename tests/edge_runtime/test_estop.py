@@ -10,8 +10,10 @@ import pytest
 
 from drivers.errors import Disconnected, DriverError
 from drivers.estops.base import Estop, EstopSettings
-from edge_runtime import estop as module
+from edge_runtime import device_thread
 from edge_runtime.estop import BLIND_NS, Estops, EstopThread
+from edge_runtime.link import Order
+from edge_runtime.states import Command
 from tests.edge_runtime.fakes import Rig, robot
 
 
@@ -64,12 +66,14 @@ def test_whatever_drives_comes_to_rest_and_latches(rig: Rig, mode: str, how: str
     assert rig.loop.director.still
     assert np.abs(np.diff(rig.emitted()[first:], n=2, axis=0)).max() <= 10.0 * 0.01**2 * 1.01
     assert rig.bus.torque
-    assert "allowed now: stop, reset" in rig.say("resume")
+    assert "allowed now: disarm, stop, reset, estop" in rig.say("resume")
     rig.estop.press(False)
     rig.tick(100)
     assert rig.mode == "HOLD"
     assert rig.say("reset") == ""
     assert rig.mode == "READY"
+    assert rig.say("disarm") == ""
+    assert rig.say("arm") == "", "one reset is enough"
 
 
 def test_a_press_that_is_over_before_the_next_tick_counts(rig: Rig) -> None:
@@ -91,7 +95,60 @@ def test_nothing_begins_while_it_is_pressed(rig: Rig, command: str) -> None:
     assert rig.mode == mode
     assert ("enable_torque" in rig.bus.calls) == (command == "reset")
     rig.estop.press(False)
+    if command == "arm":
+        assert rig.say(command) == "cannot arm in DISARMED: e-stop red button was pressed: reset first"
+        assert rig.say("reset") == ""
     assert rig.say(command) == ""
+
+
+@pytest.mark.parametrize("how", ["button", "command"])
+def test_a_press_that_is_over_while_disarmed_takes_a_reset_too(rig: Rig, how: str) -> None:
+    if how == "button":
+        rig.estop.press()
+        rig.tick(3)
+        rig.estop.press(False)
+        rig.tick(3)
+    else:
+        assert rig.say("estop") == ""
+    said = "e-stop by command" if how == "command" else "e-stop red button was pressed"
+    for _ in range(2):
+        assert rig.say("arm") == f"cannot arm in DISARMED: {said}: reset first"
+    assert rig.mode == "DISARMED"
+    assert "enable_torque" not in rig.bus.calls
+    assert rig.say("reset") == ""
+    assert rig.mode == "DISARMED"
+    assert {"safe_action", "enable_torque"}.isdisjoint(rig.bus.calls), "a reset there touches nothing"
+    assert rig.say("arm") == ""
+
+
+def test_a_press_before_the_first_tick_keeps_an_order_that_waits_from_being_done(rig: Rig) -> None:
+    """`autostart` arms by such an order, which nobody waits for: that it was refused is said all the same."""
+    order = Order(Command.ARM)
+    rig.loop.orders.append(order)
+    rig.estop.press()
+    rig.estop.press(False)
+    rig.tick(50)
+    assert (rig.mode, rig.bus.torque) == ("DISARMED", False)
+    assert order.answer == "arm is not done: e-stop red button was pressed"
+    assert rig.named("refused") == [order.answer]
+
+
+def test_while_it_is_held_or_lost_the_arm_can_be_let_go(rig: Rig) -> None:
+    rig.bus.position[:] = 1.0
+    rig.tick()
+    rig.say("arm")
+    rig.tick(20)
+    rig.estop.press()
+    rig.estop.trouble = "the device has gone away"
+    rig.tick()
+    assert rig.say("disarm") == "cannot disarm in HOLD: still stopping, try again"
+    rig.tick(100)
+    assert "release it first" in rig.say("reset")
+    assert rig.say("disarm") == ""
+    assert (rig.mode, rig.bus.torque) == ("DISARMED", False)
+    assert "release it first" in rig.say("arm")
+    rig.estop.press(False)
+    assert rig.say("arm") == "cannot arm in DISARMED: e-stop red button was lost: reset first"
 
 
 def test_after_the_reset_the_arm_is_where_it_is_measured(rig: Rig) -> None:
@@ -201,7 +258,7 @@ def test_an_input_that_cannot_be_read_at_the_start_is_refused() -> None:
 
 @pytest.mark.parametrize("error", [Disconnected("unplugged"), ZeroDivisionError("a bug in a driver")])
 def test_a_lost_input_is_pressed_until_it_is_read_again(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BACKOFF_S", (0.01,))
+    monkeypatch.setattr(device_thread, "BACKOFF_S", (0.01,))
     estop = Scripted(False, error, error, False)
     thread, events = watch(estop)
     thread.start()
@@ -213,7 +270,7 @@ def test_a_lost_input_is_pressed_until_it_is_read_again(error: Exception, monkey
 
 
 def test_a_press_during_the_loss_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BACKOFF_S", (0.01,))
+    monkeypatch.setattr(device_thread, "BACKOFF_S", (0.01,))
     thread, events = watch(Scripted(False, Disconnected("unplugged"), True))
     thread.start()
     until(lambda: len(events) == 2)

@@ -12,11 +12,11 @@ import pytest
 from edge_runtime.bundle_spec import CameraSpec, PolicySpec, VectorSpec
 from edge_runtime.errors import BundleError, ConfigError
 from edge_runtime.fit import check_fit, units_rad
-from edge_runtime.limits import Limits, joint_names
+from edge_runtime.limits import Limits
 from tests.edge_runtime.fakes import robot, spec
 
 ROBOT = robot()
-NAMES = joint_names(ROBOT)
+NAMES = ROBOT.joint_names
 
 
 def changed(**fields: object) -> PolicySpec:
@@ -98,9 +98,9 @@ def test_units_are_the_bundles_or_else_the_joints_own() -> None:
 
 def test_two_arms_have_names_of_their_own() -> None:
     pair = robot(arms=2)
-    assert joint_names(pair)[:2] == ("left.shoulder_pan", "left.shoulder_lift")
-    assert joint_names(pair)[6] == "right.shoulder_pan"
-    check_fit(pair, spec(joint_names(pair)))
+    assert pair.joint_names[:2] == ("left.shoulder_pan", "left.shoulder_lift")
+    assert pair.joint_names[6] == "right.shoulder_pan"
+    check_fit(pair, spec(pair.joint_names))
     check_fit(pair, spec(tuple(f"action.{k}" for k in range(12))))
 
 

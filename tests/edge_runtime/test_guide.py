@@ -12,6 +12,7 @@ import pytest
 
 from calibration.person import Table
 from edge_runtime.commands.guide import Terminal
+from edge_runtime.errors import EdgeError
 
 TABLE = Table("arm", ("joint", "encoder"), [("elbow", "2048")])
 
@@ -56,7 +57,7 @@ def test_only_yes_is_agreement(monkeypatch: pytest.MonkeyPatch, typed: str, agre
         if agreed:
             Terminal().agree("torque goes on")
         else:
-            with pytest.raises(click.Abort):
+            with pytest.raises(EdgeError, match="not agreed to"):
                 Terminal().agree("torque goes on")
     os.close(write)
 

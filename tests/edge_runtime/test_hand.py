@@ -10,6 +10,7 @@ import pytest
 
 from drivers.errors import Disconnected, DriverError, Timeout
 from drivers.hands.base import Floats, Hand
+from edge_runtime import device_thread
 from edge_runtime import hand as module
 from edge_runtime.hand import HandThread
 
@@ -42,7 +43,7 @@ class Scripted(Hand):
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PERIOD_NS", 1_000_000)
-    monkeypatch.setattr(module, "BACKOFF_S", (0.01,))
+    monkeypatch.setattr(device_thread, "BACKOFF_S", (0.01,))
 
 
 def made(device: Hand) -> tuple[HandThread, list[tuple[str, str]]]:
@@ -77,7 +78,7 @@ def test_the_newest_reading_is_there_with_its_time() -> None:
 
 def test_a_device_that_is_not_there_at_the_start_is_refused() -> None:
     device = Scripted()
-    device.open_errors = [Disconnected("bus 'leader': there is no such port")]
+    device.open_errors = [Disconnected("bus leader: there is no such port")]
     with pytest.raises(DriverError, match="no such port"):
         made(device)[0].start()
 

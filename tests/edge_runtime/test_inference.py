@@ -289,3 +289,23 @@ def test_a_broken_observation_is_a_failed_inference_not_a_dead_thread() -> None:
     assert bench.infer()
     assert bench.inference.failed == 1
     assert "read-only" in bench.events[0][1]
+
+
+@pytest.mark.parametrize("where", ["plan", "told"])
+def test_what_fails_beside_the_policy_is_a_failure_too_and_the_thread_goes_on(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def singular(*_: object) -> None:
+        raise np.linalg.LinAlgError("Singular matrix")
+
+    bench = Bench()
+    bench.inference._recording = Kept()  # type: ignore[assignment]
+    bench.request = Request(7, prompt("fetch"), person=where == "told")
+    bench.link.setpoints.publish()
+    monkeypatch.setattr(bench.inference.space, where, singular)
+    assert bench.infer()
+    assert bench.events == [("inference failed", "LinAlgError: Singular matrix")]
+    assert bench.link.failure == (7, "LinAlgError: Singular matrix")
+    assert bench.link.inference_started_ns == 0
+    monkeypatch.undo()
+    assert bench.infer()

@@ -13,7 +13,7 @@ from edge_runtime import config_check
 from edge_runtime.config import Joint, Robot
 from edge_runtime.errors import ConfigError
 
-pinocchio = pytest.importorskip("pinocchio", reason="kinematics needs pin: pip install 'edge-runtime[kinematics]'")
+pinocchio = pytest.importorskip("pinocchio", reason="kinematics needs pin: pip install '.[kinematics]'")
 
 from edge_runtime.kinematics import NEAR_M, Arm  # noqa: E402
 from tests.edge_runtime.sim_arm import robot  # noqa: E402

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from drivers.errors import Corrupt, Disconnected, Overload, Timeout
+from edge_runtime.brake import Brake
 from edge_runtime.errors import EdgeError
 from edge_runtime.limits import Limits
 from tests.edge_runtime.fakes import DT_NS, HORIZON, Rig, prompt, robot
 from tests.edge_runtime.memory import growth
 
 PERIOD_NS = 10_000_000
-SILENCE = Timeout("bus 'arm': no answer from elbow_flex")
+SILENCE = Timeout("bus arm: no answer from elbow_flex")
 
 
 @pytest.fixture
@@ -206,23 +207,30 @@ def moving(rig: Rig) -> None:
         rig.tick(5)
 
 
+def stop_of(rig: Rig) -> Brake:
+    """The stop that the limits give an arm that moves at 0.5 rad/s, each joint as the other."""
+    emitted = rig.emitted()[-2:]
+    assert np.diff(emitted, axis=0)[0] == pytest.approx([0.005] * 6, rel=0.01)
+    brake = Brake(10.0, 100.0)
+    brake.plan(float(emitted[-1, 0]), 0.5, 0.0)
+    return brake
+
+
 def test_stop_comes_to_rest_within_the_distance_and_time_that_the_limits_give(rig: Rig) -> None:
     moving(rig)
-    velocity = rig.loop.limiter.velocity_rad_s.copy()
-    assert velocity == pytest.approx([0.5] * 6, rel=0.01)
     assert rig.say("stop") == ""
     assert rig.mode == "HOLD (task)"
-    begin = rig.loop.buses.setpoint_rad.copy()
-    seconds = max(1.5 * 0.5 / 10.0, np.sqrt(6 * 0.5 / 100.0))
+    brake = stop_of(rig)
     ticks = 0
     while not rig.loop.director.still:
         rig.tick()
         ticks += 1
-    assert ticks <= np.ceil(seconds * 100) + 1
-    assert rig.loop.buses.setpoint_rad == pytest.approx(begin + velocity * seconds / 2, abs=1e-9)
+    assert ticks <= np.ceil(brake.duration_s * 100) + 1
+    assert rig.loop.buses.setpoint_rad[0] == pytest.approx(brake.end, abs=1e-9)
+    at_rest = rig.loop.buses.setpoint_rad.copy()
     rig.tick(50)
     assert rig.bus.torque
-    assert rig.loop.limiter.velocity_rad_s == pytest.approx([0.0] * 6, abs=0)
+    assert rig.loop.buses.setpoint_rad == pytest.approx(at_rest, abs=0)
     bounded(rig)
 
 
@@ -252,16 +260,14 @@ def test_parking_begins_from_the_speed_that_the_task_left(rig: Rig) -> None:
 def test_a_fault_while_stopping_changes_nothing_about_the_stop(rig: Rig) -> None:
     moving(rig)
     rig.say("stop")
-    where = rig.loop.buses.setpoint_rad.copy()
-    velocity = rig.loop.limiter.velocity_rad_s.copy()
+    brake = stop_of(rig)
     rig.tick(6)
     rig.bus.fail(Overload("gripper: overload"), "read_state")
     rig.tick()
     assert rig.mode == "HOLD"
     rig.bus.trouble.clear()
     rig.tick(60)
-    seconds = np.sqrt(6 * 0.5 / 100.0)
-    assert rig.loop.buses.setpoint_rad == pytest.approx(where + velocity * seconds / 2, abs=1e-6)
+    assert rig.loop.buses.setpoint_rad[0] == pytest.approx(brake.end, abs=1e-6)
 
 
 @pytest.mark.parametrize("command", ["resume", "reset", "disarm"])
@@ -339,7 +345,7 @@ def test_disarm_lets_go_of_an_arm_that_was_found_holding(rig: Rig) -> None:
 
 
 def test_disarm_without_a_connection_changes_nothing(rig: Rig) -> None:
-    rig.bus.fail(Disconnected("bus 'arm': the port has gone away"), "read_state", "connect")
+    rig.bus.fail(Disconnected("bus arm: the port has gone away"), "read_state", "connect")
     rig.tick(5)
     assert "cannot disarm in DISARMED: no connection" in rig.say("disarm")
     assert rig.mode == "DISARMED"
@@ -347,7 +353,7 @@ def test_disarm_without_a_connection_changes_nothing(rig: Rig) -> None:
 
 
 def test_a_command_that_is_not_allowed_says_what_is(rig: Rig) -> None:
-    assert rig.say("task", "x") == "cannot task in DISARMED: allowed now: arm, disarm, stop, estop"
+    assert rig.say("task", "x") == "cannot task in DISARMED: allowed now: arm, disarm, stop, reset, estop"
     rig.run_task()
     assert rig.say("arm") == "cannot arm in RUN (task): allowed now: task, stop, done, takeover, estop"
 
@@ -414,7 +420,7 @@ def test_a_bus_that_comes_back_leaves_a_latched_hold(rig: Rig) -> None:
     rig.bus.trouble.clear()
     rig.tick(300)
     assert rig.mode == "HOLD"
-    assert "allowed now: stop, reset" in rig.say("resume")
+    assert "allowed now: disarm, stop, reset, estop" in rig.say("resume")
     assert rig.say("reset") == ""
     assert rig.bus.calls.count("identify") == 6  # whoever was silent for so long may be another
     assert rig.mode == "READY"
@@ -422,13 +428,13 @@ def test_a_bus_that_comes_back_leaves_a_latched_hold(rig: Rig) -> None:
 
 def test_a_bus_that_is_gone_stops_at_once_and_reset_connects_again(rig: Rig) -> None:
     moving(rig)
-    gone = Disconnected("bus 'arm': /dev/arm has gone away")
+    gone = Disconnected("bus arm: /dev/arm has gone away")
     rig.bus.fail(gone)
     rig.bus.fail(gone, "safe_action", "connect")
     rig.tick()
     assert rig.mode == "HOLD"
     rig.until("SAFE", limit=60)
-    assert rig.named("safe action failed") == ["bus arm: Disconnected: bus 'arm': /dev/arm has gone away"]
+    assert rig.named("safe action failed") == ["bus arm: Disconnected: bus arm: /dev/arm has gone away"]
     assert rig.say("reset") == f"cannot reset in SAFE: no connection: {gone}"
     del rig.bus.trouble["connect"]
     rig.bus.calls.clear()
@@ -442,7 +448,7 @@ def test_a_bus_that_is_gone_stops_at_once_and_reset_connects_again(rig: Rig) -> 
 
 def test_a_safe_action_that_failed_is_tried_again_until_it_is_done(rig: Rig) -> None:
     moving(rig)
-    gone = Disconnected("bus 'arm': /dev/arm has gone away")
+    gone = Disconnected("bus arm: /dev/arm has gone away")
     rig.bus.fail(gone, "safe_action", "connect")
     rig.bus.fail(gone)
     rig.until("SAFE", limit=80)
@@ -493,9 +499,9 @@ def test_writes_all_then_reads_all_and_a_silent_bus_starves_no_other(pair: Rig) 
 
 def test_a_motor_that_reports_a_fault_holds_the_arm(rig: Rig) -> None:
     moving(rig)
-    rig.bus.fail(Overload("bus 'arm': joint 'gripper' reports: overload"), "read_health")
+    rig.bus.fail(Overload("bus arm: joint 'gripper' reports: overload"), "read_health")
     rig.until("HOLD", limit=60, each=rig.fed)
-    assert rig.named("HOLD") == ["bus 'arm': joint 'gripper' reports: overload"]
+    assert rig.named("HOLD") == ["bus arm: joint 'gripper' reports: overload"]
     assert rig.bus.torque
     rig.bus.trouble.clear()
     rig.tick(50)

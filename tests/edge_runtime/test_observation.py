@@ -11,7 +11,7 @@ import pytest
 
 from drivers.cameras.base import CameraSettings, Stamp
 from drivers.errors import Disconnected, Timeout
-from edge_runtime import observation
+from edge_runtime import device_thread, observation
 from edge_runtime.link import Link
 from edge_runtime.observation import CameraThread, Observer
 from tests.drivers.fake_time import FakeTime
@@ -45,6 +45,16 @@ def test_the_newest_frame_wins_with_its_own_stamp() -> None:
     assert picture is not None
     assert picture.capture_ns == cameras.capture_ns == 3 * MS
     assert (picture.pixels == 3).all()
+
+
+def test_the_measured_delay_is_taken_off_each_stamp() -> None:
+    camera = FakeCamera(SETTINGS, lambda n: 100 * n)
+    cameras = CameraThread(camera, arrived=threading.Event(), report=lambda name, cause: None, delay_ns=47 * MS)
+    for _ in range(2):
+        cameras.read()
+    picture = cameras.pictures.take()
+    assert picture is not None
+    assert picture.capture_ns == cameras.capture_ns == 153 * MS
 
 
 def test_dropped_and_frozen_frames_are_counted() -> None:
@@ -87,7 +97,7 @@ def test_who_stamped_the_frames_is_counted(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("error", [Timeout("camera base: silent"), Disconnected("camera base: unplugged")])
 def test_a_lost_camera_is_opened_again_with_backoff(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(observation, "BACKOFF_S", (0.01, 0.02))
+    monkeypatch.setattr(device_thread, "BACKOFF_S", (0.01, 0.02))
     healthy, events = threading.Event(), []
 
     def script(n: int) -> int:
@@ -141,7 +151,7 @@ def test_a_camera_that_hangs_in_its_driver_does_not_keep_the_end_waiting(monkeyp
 
 def test_a_camera_that_hangs_as_it_is_opened_again_holds_up_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its age grows, which is the watchdog's business; the newest frame stays there for whoever looks."""
-    monkeypatch.setattr(observation, "BACKOFF_S", (0.0,))
+    monkeypatch.setattr(device_thread, "BACKOFF_S", (0.0,))
     monkeypatch.setattr(observation, "JOIN_S", 0.0)
     hangs, let_go = threading.Event(), threading.Event()
 

@@ -25,6 +25,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         "hammer": "WEIGHT_KG = 2",
         "laser": "import torch_of_the_future.nn",
         "broken": "import toolbox_of_plugins.nowhere",
+        "loose": "from toolbox_of_plugins.hammer import HANDLE",
+        "old": "raise ImportError('libsaw.so.2: cannot open\\nshared object file', name='saw')",
     }.items():
         (folder / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -34,7 +36,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_names_are_the_files_that_are_no_contract(package: str) -> None:
-    assert plugins.names(package) == ("broken", "hammer", "laser")
+    assert plugins.names(package) == ("broken", "hammer", "laser", "loose", "old")
 
 
 def test_loading_one_imports_only_that_one(package: str) -> None:
@@ -62,8 +64,15 @@ def test_a_missing_library_says_what_to_install(package: str) -> None:
 
 
 def test_a_fault_of_our_own_is_not_hidden(package: str) -> None:
-    with pytest.raises(ModuleNotFoundError):
-        plugins.load(package, "broken")
+    for name in ("broken", "loose"):
+        with pytest.raises(ImportError):
+            plugins.load(package, name)
+
+
+def test_a_library_that_is_broken_is_one_line(package: str) -> None:
+    with pytest.raises(EdgeError) as caught:
+        plugins.load(package, "old")
+    assert str(caught.value) == "toolbox_of_plugins.old cannot be imported: libsaw.so.2: cannot open shared object file"
 
 
 @pytest.mark.parametrize(

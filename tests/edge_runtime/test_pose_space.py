@@ -27,7 +27,7 @@ from tests.edge_runtime import fakes
 from tests.edge_runtime.fakes import FakeCamera, FakePolicy, Rig
 from tests.edge_runtime.sim_arm import robot
 
-pinocchio = pytest.importorskip("pinocchio", reason="kinematics needs pin: pip install 'edge-runtime[kinematics]'")
+pinocchio = pytest.importorskip("pinocchio", reason="kinematics needs pin: pip install '.[kinematics]'")
 
 DT_NS = 200_000_000
 MS = 1_000_000
@@ -312,7 +312,7 @@ def test_without_the_library_one_line_says_what_to_install(tmp_path: Path, monke
     monkeypatch.setitem(sys.modules, "pinocchio", None)
     for name in ("edge_runtime.pose_space", "edge_runtime.kinematics"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    with pytest.raises(EdgeError, match=r'needs "pinocchio", .*: pip install \'edge-runtime\[kinematics\]\''):
+    with pytest.raises(EdgeError, match=r'needs "pinocchio", .*: pip install \'\.\[kinematics\]\''):
         action_space(robot(tmp_path), spec())
 
 

@@ -22,7 +22,6 @@ from edge_runtime.action_space import JointSpace
 from edge_runtime.bundle_spec import CameraSpec
 from edge_runtime.clock import FakeClock, MonotonicClock
 from edge_runtime.devices import bus_settings, camera_settings
-from edge_runtime.limits import joint_names
 from edge_runtime.link import IDLE, Link, Request
 from edge_runtime.recorder import Inferences
 from edge_runtime.recording import Recording
@@ -439,7 +438,7 @@ def test_a_run(tmp_path: Path, recorded: bool) -> None:
     cameras = tuple(msgspec.structs.replace(c, height=48, width=64) for c in settings_.cameras)
     settings_ = msgspec.structs.replace(settings_, cameras=cameras)
     policy = msgspec.structs.replace(
-        spec(joint_names(settings_)), cameras=tuple(CameraSpec(c.name, 48, 64) for c in cameras)
+        spec(settings_.joint_names), cameras=tuple(CameraSpec(c.name, 48, 64) for c in cameras)
     )
     folder = tmp_path / "r"
     left = app.run_robot(

@@ -9,9 +9,9 @@ import pytest
 from drivers.errors import Disconnected, Timeout
 from tests.edge_runtime.fakes import FakeBus, Rig, robot
 
-GONE = Disconnected("bus 'arm': the port has gone away")
-ABSENT = Disconnected("bus 'arm' on /dev/arm: there is no such port")
-UNPOWERED = Timeout("bus 'arm': no motor answers though the port is there")
+GONE = Disconnected("bus arm: the port has gone away")
+ABSENT = Disconnected("bus arm on /dev/arm: there is no such port")
+UNPOWERED = Timeout("bus arm: no motor answers though the port is there")
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_nothing_is_tried_while_the_arm_is_driven(rig: Rig) -> None:
 
 def test_a_supply_that_fails_and_returns_is_told_from_a_cable(rig: Rig) -> None:
     rig.run_task()
-    rig.bus.fail(Timeout("bus 'arm': none of the 6 motors answered in time"))
+    rig.bus.fail(Timeout("bus arm: none of the 6 motors answered in time"))
     rig.bus.fail(UNPOWERED, "connect", "safe_action")
     rig.until("SAFE", limit=100)
     rig.tick(200)
@@ -139,3 +139,11 @@ def test_one_bus_of_two_comes_back_and_the_other_is_left_alone() -> None:
     assert pair.named("bus back") == ["left: the same motors with the same calibration; reset to go on"]
     assert tries(right) == 1
     assert pair.say("reset") == ""
+
+
+def test_a_bus_that_is_back_while_disarmed_waits_for_an_arm(rig: Rig) -> None:
+    rig.tick(3)
+    rig.bus.fail(GONE)
+    rig.tick(200)
+    assert rig.named("bus back") == ["arm: the same motors with the same calibration; arm to go on"]
+    assert rig.say("arm") == ""

@@ -30,7 +30,7 @@ class Line:
         bus = FakeBus(bus_settings(settings), MonotonicClock())
         if self.failures.get(settings.name, 0) > 0:
             self.failures[settings.name] -= 1
-            bus.fail(Timeout(f"bus '{settings.name}': no answer"), "safe_action")
+            bus.fail(Timeout(f"bus {settings.name}: no answer"), "safe_action")
         self.made.append(bus)
         return bus
 
@@ -70,7 +70,7 @@ def test_one_bus_that_fails_spares_no_other(
     assert line.made[-1].settings.name == "arm2"
     assert line.made[-1].safe
     said = capsys.readouterr()
-    assert said.err.splitlines() == ["edge: bus arm: NOT SAFE after 5 attempts: bus 'arm': no answer"]
+    assert said.err.splitlines() == ["edge: bus arm: NOT SAFE after 5 attempts: bus arm: no answer"]
     assert "arm2: safe" in said.out
 
 

@@ -1,134 +1,177 @@
-"""The limiter: whatever goes in, what comes out is finite, in range and within reach of the setpoint before."""
+"""The limiter: whatever goes in, what comes out is finite, keeps to the limits, and can be stopped inside the range."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_runtime.brake import Brake
+from edge_runtime.guard import REASONS
 from edge_runtime.limits import Limits
-from edge_runtime.safety import REASONS, Limiter
+from edge_runtime.reference import Reference
+from edge_runtime.safety import Limiter
 from tests.edge_runtime.memory import growth
 
 PERIOD_S = 0.01
 LOWER, UPPER, VELOCITY = np.array([-1.0, 0.0, -2.0]), np.array([1.0, 0.5, 3.0]), np.array([1.0, 2.0, 0.1])
-REACH = VELOCITY * PERIOD_S
-LIMITS = Limits(("pan", "lift", "grip"), LOWER, UPPER, VELOCITY, np.ones(3), np.ones(3))
+ACCELERATION, JERK = np.array([10.0, 20.0, 2.0]), np.array([100.0, 300.0, 40.0])
+NAMES = ("pan", "lift", "grip")
+LIMITS = Limits(NAMES, LOWER, UPPER, VELOCITY, ACCELERATION, JERK)
 
 anything = st.floats(allow_nan=True, allow_infinity=True, width=64)
 close = st.floats(-3.5, 3.5)
-inputs = st.lists(st.tuples(*[st.one_of(close, close, close, anything)] * 3), min_size=1, max_size=40)
+figure = st.one_of(close, close, close, anything)
+reference = st.tuples(*[st.tuples(figure, figure, figure)] * 3)
+steps = st.lists(st.one_of(reference, st.none()), min_size=1, max_size=60)
 inside = st.tuples(*[st.floats(float(low), float(high)) for low, high in zip(LOWER, UPPER, strict=True)])
 
 
 def limiter(start: object = (0.0, 0.1, 0.0)) -> Limiter:
     made = Limiter(LIMITS, PERIOD_S)
-    made.start_from(np.array(start))
+    made.start_from(np.array(start, float))
     return made
 
 
-@given(inside, inputs)
-def test_bounds_hold_at_every_step_whatever_comes_in(start: tuple, wanted: list) -> None:
-    guard, last = limiter(start), np.array(start)
-    for target in wanted:
-        setpoint = np.array(target)
-        refused = guard.limit(setpoint)
-        assert np.isfinite(setpoint).all()
-        assert ((setpoint >= LOWER) & (setpoint <= UPPER)).all()
-        assert (np.abs(setpoint - last) <= REACH * (1 + 1e-12) + 1e-15).all()
-        assert bool(refused) == (not np.isfinite(target).all())
-        if refused:
-            assert (setpoint == last).all()
-        assert (guard.position_rad == setpoint).all()
-        last = setpoint
+def wanted(p: object, v: object = (0.0, 0.0, 0.0), a: object = (0.0, 0.0, 0.0)) -> Reference:
+    made = Reference(3)
+    made.hold(np.array(p, float))
+    made.velocity_rad_s[:] = v
+    made.acceleration_rad_s2[:] = a
+    return made
+
+
+def stoppable(guard: Limiter) -> None:
+    """From what was emitted last a stop within the range exists, for every joint."""
+    for index, joint in enumerate(guard._guards):
+        brake = Brake(ACCELERATION[index], JERK[index])
+        brake.plan(joint.p, joint.v, joint.a)
+        assert brake.lowest >= LOWER[index] - 1e-7
+        assert brake.highest <= UPPER[index] + 1e-7
+
+
+@given(inside, steps)
+def test_the_invariant_holds_at_every_tick_whatever_comes_in(start: tuple, script: list) -> None:
+    guard, out, rows = limiter(start), np.zeros(3), [np.array(start)]
+    rest = Reference(3)
+    for row in script:
+        for _ in range(4):
+            refused = guard.limit(rest if row is None else wanted(*row), out)
+            good = row is None or np.isfinite(row).all()
+            assert bool(refused) == (not good)
+            assert np.isfinite(out).all()
+            assert (guard.position_rad == out).all()
+            rows.append(out.copy())
+            stoppable(guard)
+    speed = np.diff(rows, axis=0) / PERIOD_S
+    assert (np.abs(speed) <= VELOCITY * (1 + 1e-6) + JERK * PERIOD_S**2 / 12).all()
+    if len(rows) > 2:
+        assert (np.abs(np.diff(speed, axis=0)) / PERIOD_S <= ACCELERATION * (1 + 1e-6) + 1e-6).all()
 
 
 @given(inside, inside)
 def test_it_reaches_what_is_allowed_and_leaves_it_alone_there(start: tuple, target: tuple) -> None:
-    guard = limiter(start)
-    steps = int(np.ceil((np.abs(np.array(target) - start) / REACH).max())) + 1
-    for _ in range(steps):
-        setpoint = np.array(target)
-        guard.limit(setpoint)
-    assert (setpoint == target).all()
+    guard, out = limiter(start), np.zeros(3)
+    for _ in range(6_000):
+        guard.limit(wanted(target), out)
+        if guard.at_rest and (out == target).all():
+            break
+    assert (out == target).all()
     before = guard.counts.copy()
-    guard.limit(setpoint)
-    assert (setpoint == target).all()
+    assert guard.limit(wanted(target), out) == ""
+    assert (out == target).all()
     assert (guard.counts == before).all()
-    assert (guard.velocity_rad_s == 0.0).all()
 
 
-@pytest.mark.parametrize("side", [-1.0, 1.0])
-def test_the_edges_themselves_are_allowed(side: float) -> None:
-    edge = LOWER if side < 0 else UPPER
-    guard, setpoint = limiter(edge), edge.copy()
-    assert guard.limit(setpoint) == ""
-    assert (setpoint == edge).all()
-    setpoint = edge - side * REACH
-    expected = setpoint.copy()
-    guard.limit(setpoint)
-    assert (setpoint == expected).all()
+def test_one_reference_that_is_no_number_brings_the_whole_arm_to_rest() -> None:
+    for bad in (
+        wanted((np.nan, 0.1, 0.0)),
+        wanted((0, 0.1, 0), v=(np.inf, 0, 0)),
+        wanted((0, 0.1, 0), a=(np.nan, 0, 0)),
+    ):
+        guard, out = limiter(), np.zeros(3)
+        for _ in range(30):
+            guard.limit(wanted((0.5, 0.4, 1.0)), out)
+        moving, ends = out.copy(), []
+        for index, joint in enumerate(guard._guards):
+            brake = Brake(ACCELERATION[index], JERK[index])
+            brake.plan(joint.p, joint.v, joint.a)
+            ends.append(brake.end)
+        assert guard.limit(bad, out) == "pan"
+        assert (out > moving).all()
+        for _ in range(100):
+            guard.limit(bad, out)
+        np.testing.assert_allclose(out, ends, atol=1e-9)
+        assert guard.at_rest
+        assert guard.counted()["not finite pan"] == 101
+        assert "not finite lift" not in guard.counted()
+
+
+def test_at_rest_is_when_no_joint_has_velocity_or_acceleration() -> None:
+    guard, out = limiter(), np.zeros(3)
+    assert guard.at_rest
+    assert guard.position_rad.tolist() == [0.0, 0.1, 0.0]
+    guard.limit(wanted((0.0, 0.1, 1.0)), out)
+    assert not guard.at_rest  # one of three
+    guard.start_from(out)
+    assert guard.at_rest
+    guard._guards[1].a = 1.0  # where it turns back
+    assert not guard.at_rest
+    guard._guards[1].a, guard._guards[1].v = 0.0, 1.0
+    assert not guard.at_rest
+
+
+def test_a_reference_that_asks_for_rest_says_nothing_else() -> None:
+    guard, out, rest = limiter(), np.zeros(3), wanted((np.nan, 0.1, 0.0))
+    rest.rest = True
+    assert guard.limit(rest, out) == ""
+    assert out.tolist() == [0.0, 0.1, 0.0]
     assert guard.counted() == {}
-    just_outside = np.nextafter(edge, side * 9.0)
-    guard.start_from(edge)
-    guard.limit(just_outside)
-    assert (just_outside == edge).all()
-    assert sum(guard.counted().values()) == 3
 
 
 def test_every_limit_names_joint_and_reason() -> None:
-    guard = limiter()
-    assert guard.limit(np.array([np.nan, 0.1, np.inf])) == "pan, grip"
-    guard.limit(np.array([-5.0, 0.1, 0.0]))
-    guard.limit(np.array([-0.02, 9.0, 0.0]))
-    assert guard.counted() == {
-        "not finite pan": 1,
-        "not finite grip": 1,
-        "below range pan": 1,
-        "above range lift": 1,
-        "velocity pan": 1,
-        "velocity lift": 1,
-    }
-    assert {name.rpartition(" ")[0] for name in guard.counted()} == set(REASONS)
+    guard, out = limiter(), np.zeros(3)
+    assert guard.limit(wanted((np.nan, 0.1, np.inf)), out) == "pan, grip"
+    guard.limit(wanted((-5.0, 9.0, 0.0)), out)
+    guard.limit(wanted((0.0, 0.1, 0.0), v=(3.0, 0.0, 0.0)), out)
+    guard.limit(wanted((0.0, 0.1, 0.0), a=(0.0, 99.0, 0.0)), out)
+    guard.limit(wanted((0.0, 0.1, 1.0)), out)
+    found = guard.counted()
+    assert found["below range pan"] == found["above range lift"] == found["velocity pan"] == 1
+    assert found["acceleration lift"] == found["jerk grip"] == 1
+    assert {name.rpartition(" ")[0] for name in found} <= set(REASONS)
 
 
-def test_a_joint_found_outside_its_range_comes_back_no_faster_than_it_may() -> None:
-    guard = limiter((1.2, 0.1, 0.0))
-    setpoint = np.array([1.2, 0.1, 0.0])
-    guard.limit(setpoint)
-    assert setpoint == pytest.approx([1.19, 0.1, 0.0])
-
-
-def test_velocity_is_that_of_what_was_emitted_and_survives_a_refusal() -> None:
-    guard = limiter()
-    guard.limit(np.array([0.005, 9.0, 0.0]))
-    assert guard.velocity_rad_s == pytest.approx([0.5, 2.0, 0.0])
-    guard.limit(np.full(3, np.nan))
-    assert guard.velocity_rad_s == pytest.approx([0.5, 2.0, 0.0])
-    guard.start_from(np.zeros(3))
-    assert (guard.velocity_rad_s == 0.0).all()
-
-
-def test_what_was_not_emitted_is_taken_back() -> None:
-    guard = limiter()
-    guard.limit(np.array([0.005, 0.105, 0.0]))
-    guard.limit(np.array([0.015, 0.115, 0.0]))
+def test_what_was_not_emitted_is_taken_back_and_begins_again_from_rest() -> None:
+    guard, out = limiter(), np.zeros(3)
+    for _ in range(20):
+        guard.limit(wanted((0.5, 0.4, 1.0)), out)
+    before = out.copy()
+    guard.limit(wanted((0.5, 0.4, 1.0)), out)
+    went_on = out.copy()
     guard.take_back(slice(0, 1))
-    assert guard.position_rad == pytest.approx([0.005, 0.115, 0.0])
-    guard.limit(np.full(3, np.nan))
-    guard.take_back(slice(0, 3))  # it was the last setpoint again
-    assert guard.position_rad == pytest.approx([0.005, 0.115, 0.0])
-    setpoint = np.array([1.0, 0.5, 0.0])
-    guard.limit(setpoint)
-    assert setpoint == pytest.approx([0.005 + 0.01, 0.115 + 0.02, 0.0])
+    assert guard.position_rad.tolist() == [before[0], went_on[1], went_on[2]]
+    guard.limit(wanted((0.5, 0.4, 1.0)), out)
+    assert 0 < out[0] - before[0] < 0.2 * (before[0] - 0.0)
+    assert out[0] - before[0] <= JERK[0] * PERIOD_S**3
+    assert out[1] > went_on[1]
+
+
+def test_a_joint_found_outside_its_range_stays_or_comes_in_and_never_jumps() -> None:
+    guard, out = limiter((1.2, 0.1, 0.0)), np.zeros(3)
+    guard.limit(wanted((1.2, 0.1, 0.0)), out)
+    assert out.tolist() == [1.2, 0.1, 0.0]
+    rows = [out.copy()]
+    for _ in range(300):
+        guard.limit(wanted((0.9, 0.1, 0.0)), out)
+        rows.append(out.copy())
+    assert out[0] == 0.9
+    assert np.abs(np.diff(rows, n=2, axis=0)).max() <= 10.0 * PERIOD_S**2 * 1.001
+    for _ in range(300):
+        guard.limit(wanted((1.2, 0.1, 0.0)), out)
+    assert out[0] <= 1.0 + 1e-9
 
 
 def test_limiting_keeps_nothing() -> None:
-    guard, setpoint = limiter(), np.zeros(3)
-
-    def call() -> None:
-        setpoint[:] = 0.3
-        guard.limit(setpoint)
-
-    assert growth(call, times=2_000) < 500
+    guard, out, far = limiter(), np.zeros(3), wanted((0.3, 0.3, 0.3))
+    assert growth(lambda: guard.limit(far, out), times=2_000) < 500

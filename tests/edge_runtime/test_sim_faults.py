@@ -31,16 +31,8 @@ def robot(sim: SimProcess) -> Iterator[Process]:
     made.kill()
 
 
-def at_a_task(robot: Process) -> None:
-    robot.until("DISARMED")
-    robot.say("arm")
-    robot.until("READY")
-    robot.say("task", instruction="stay there")
-    robot.until("RUN", "task")
-
-
 def test_servos_that_fall_silent_and_come_back(sim: SimProcess, robot: Process) -> None:
-    at_a_task(robot)
+    robot.start_task()
     sim.ask(cmd="fault", kind="silence", on=True)
     status = robot.until("SAFE", seconds=5.0)
     assert "serial cycles in a row failed" in status["cause"]
@@ -53,7 +45,7 @@ def test_servos_that_fall_silent_and_come_back(sim: SimProcess, robot: Process) 
 
 
 def test_a_camera_that_freezes_ends_in_hold_and_unplugs_and_returns(sim: SimProcess, robot: Process) -> None:
-    at_a_task(robot)
+    robot.start_task()
     sim.ask(cmd="fault", kind="freeze_camera", target="wrist", on=True)
     robot.until("HOLD", seconds=5.0)
     sim.ask(cmd="fault", kind="freeze_camera", target="wrist", on=False)
@@ -78,7 +70,7 @@ def test_a_camera_that_freezes_ends_in_hold_and_unplugs_and_returns(sim: SimProc
 
 
 def test_after_kill_9_the_safe_stop_reaches_the_servos(sim: SimProcess, robot: Process) -> None:
-    at_a_task(robot)
+    robot.start_task()
     os.kill(robot.process.pid, signal.SIGKILL)
     robot.wait()
     command = [sys.executable, "-m", "edge_runtime.safe_stop", str(sim.directory / "robot.toml")]
@@ -94,7 +86,7 @@ def test_after_kill_9_the_safe_stop_reaches_the_servos(sim: SimProcess, robot: P
 
 
 def test_a_port_that_disappears(sim: SimProcess, robot: Process) -> None:
-    at_a_task(robot)
+    robot.start_task()
     sim.__exit__(None, None, None)
     status = robot.until("SAFE", seconds=5.0)
     assert "gone away" in status["cause"]

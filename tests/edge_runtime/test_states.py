@@ -11,7 +11,7 @@ from edge_runtime.errors import CommandError
 from edge_runtime.states import TRANSITIONS, Command, Happening, Machine, Mode, Phase, State
 
 ALLOWED = {
-    "DISARMED": {"arm", "disarm", "stop", "estop"},
+    "DISARMED": {"arm", "disarm", "stop", "reset", "estop"},
     "READY": {"task", "stop", "disarm", "takeover", "estop"},
     "RUN (to_start)": {"task", "stop", "takeover", "estop"},
     "RUN (task)": {"task", "stop", "done", "takeover", "estop"},
@@ -22,7 +22,7 @@ ALLOWED = {
     "HOLD (to_start)": {"stop", "resume", "reset", "disarm", "takeover", "estop"},
     "HOLD (task)": {"stop", "resume", "reset", "disarm", "takeover", "estop"},
     "HOLD (park)": {"stop", "resume", "reset", "disarm", "takeover", "estop"},
-    "HOLD": {"stop", "reset", "estop"},
+    "HOLD": {"stop", "reset", "disarm", "estop"},
     "SAFE": {"stop", "reset", "estop"},
 }
 
@@ -65,7 +65,7 @@ def test_every_command_in_every_mode(mode: Mode, command: Command) -> None:
 def test_only_a_person_leads_out_of_what_latches() -> None:
     for mode in (states.FAULTED, states.SAFE):
         for trigger, after in TRANSITIONS[mode].items():
-            assert after.state in (State.HOLD, State.SAFE) or trigger is Command.RESET
+            assert after.state in (State.HOLD, State.SAFE) or trigger in (Command.RESET, Command.DISARM)
 
 
 def test_only_arm_leads_out_of_disarmed_and_into_motion_only_a_command_does() -> None:

@@ -9,6 +9,8 @@ import pytest
 
 from drivers.errors import DriverError, Timeout
 from edge_runtime import swing
+from edge_runtime.brake import longest_stop
+from edge_runtime.buses import ATTEMPTS, Buses
 from edge_runtime.clock import FakeClock
 from edge_runtime.devices import bus_settings
 from edge_runtime.errors import EdgeError
@@ -19,10 +21,27 @@ LIMITS = Limits.of(robot())
 PERIOD_NS = 10_000_000
 
 
-def fake_bus(clock: FakeClock) -> FakeBus:
-    bus = FakeBus(bus_settings(robot().buses[0]), clock)
-    bus.connect(10**12)
-    return bus
+class Arm:
+    """One bus of motors in fake time, and a joint of it that swings."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock(10**9)
+        self.bus = FakeBus(bus_settings(robot().buses[0]), self.clock)
+        self.buses = Buses([self.bus], self.clock, 500_000_000)
+        self.buses.connect()
+
+    def swing(self, way_rad: float, check: swing.Check = lambda _: None, period_ns: int = PERIOD_NS) -> swing.Swung:
+        return swing.swing(self.buses, LIMITS, 2, swing.Way(way_rad), period_ns, self.clock, check)
+
+    @property
+    def setpoints(self) -> np.ndarray:
+        """Of that joint, [writes]."""
+        return np.array([row[2] for _, row in self.bus.writes])
+
+
+@pytest.fixture
+def arm() -> Arm:
+    return Arm()
 
 
 @pytest.mark.parametrize("start", [-1.5, -0.4, 0.0, 1.2, 1.5])
@@ -54,50 +73,95 @@ def test_an_arm_outside_its_limits_is_not_moved(outside: float) -> None:
         swing.plan(LIMITS, 2, np.array([0.0, 0.0, 0.0, outside, 0.0, 0.0]))
 
 
-def test_only_that_joint_moves_and_the_end_is_safe() -> None:
-    clock = FakeClock(10**9)
-    bus = fake_bus(clock)
-    swing.swing(bus, LIMITS, 2, swing.Way(0.3), PERIOD_NS, clock)
-    rows = np.array([row for _, row in bus.writes])
+def test_only_that_joint_moves_and_the_end_is_safe(arm: Arm) -> None:
+    arm.swing(0.3)
+    rows = np.array([row for _, row in arm.bus.writes])
     others = np.delete(rows, 2, axis=1)
     np.testing.assert_array_equal(others, np.broadcast_to(others[0], others.shape))
     assert np.ptp(rows[:, 2]) == pytest.approx(0.3, abs=0.02)
-    assert bus.safe
+    assert arm.bus.safe
 
 
-def test_a_joint_that_meets_something_is_made_safe(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = FakeClock(10**9)
-    bus = fake_bus(clock)
-    monkeypatch.setattr(bus, "write_setpoints", lambda position_rad, deadline_ns: None)
+@pytest.mark.parametrize(
+    ("moved_to", "says"), [(1.75, "elbow_flex is at 100.3°, outside"), (1.4, "elbow_flex was moved and has no room")]
+)
+def test_an_arm_that_was_moved_since_it_was_planned_gets_no_torque(arm: Arm, moved_to: float, says: str) -> None:
+    way = swing.plan(LIMITS, 2, np.zeros(6))
+    arm.bus.position[2] = moved_to
+    with pytest.raises(EdgeError, match=says):
+        arm.swing(way.way_rad)
+    assert "enable_torque" not in arm.bus.calls
+
+
+def test_what_ends_it_before_torque_is_raised_without_torque(arm: Arm) -> None:
+    def check(now_ns: int) -> None:
+        raise EdgeError("e-stop red is pressed")
+
+    with pytest.raises(EdgeError, match="red is pressed"):
+        arm.swing(0.3, check)
+    assert not {"enable_torque", "write_setpoints"} & set(arm.bus.calls)
+
+
+@pytest.mark.parametrize("after_s", [0.02, 0.9, 2.2, 3.1, 4.35, 5.5, 6.66, 7.1, 7.99])
+@pytest.mark.parametrize("error", [EdgeError("pressed"), KeyboardInterrupt()])
+def test_whenever_it_is_ended_the_arm_comes_to_rest_within_the_limits(
+    arm: Arm, after_s: float, error: BaseException
+) -> None:
+    way, end_ns = swing.plan(LIMITS, 2, np.zeros(6)), 10**9 + round(after_s * 1e9)
+
+    def check(now_ns: int) -> None:
+        if now_ns >= end_ns:
+            assert not arm.bus.safe
+            raise error
+
+    with pytest.raises(type(error)):
+        arm.swing(way.way_rad, check, 1_000_000)
+    path = arm.setpoints
+    v, a, j = LIMITS.velocity[2], LIMITS.acceleration[2], LIMITS.jerk[2]
+    assert after_s * 1e3 <= len(path) <= (after_s + longest_stop(v, a, j)[1]) * 1e3 + 3
+    assert path[-1] == pytest.approx(path[-2], abs=1e-7)
+    for order, limit in ((1, v), (2, a), (3, j)):
+        assert np.abs(np.diff(path, order)).max() * 1e3**order <= limit * (1 + 1e-6)
+    assert arm.bus.calls[-2:] == ["read_state", "safe_action"]
+
+
+def test_a_joint_that_meets_something_is_made_safe(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arm.bus, "write_setpoints", lambda position_rad, deadline_ns: None)
     with pytest.raises(DriverError, match=r"elbow_flex is .*something is in its way"):
-        swing.swing(bus, LIMITS, 2, swing.Way(0.5), PERIOD_NS, clock)
-    assert bus.safe
+        arm.swing(0.5)
+    assert arm.bus.safe
 
 
-def test_a_stall_is_no_jump_and_no_burst() -> None:
-    clock = FakeClock(10**9)
-    bus = fake_bus(clock)
-    read, stalls = bus.read_state, iter([0] * 200 + [400_000_000] + [0] * 2000)
+def test_a_stall_is_no_jump_and_no_burst(arm: Arm) -> None:
+    read, stalls = arm.bus.read_state, iter([0] * 200 + [400_000_000] + [0] * 2000)
 
     def read_state(deadline_ns: int) -> None:
-        clock.advance(next(stalls))
+        arm.clock.advance(next(stalls))
         read(deadline_ns)
 
-    bus.read_state = read_state  # type: ignore[method-assign]
-    way = swing.Way(0.3)
-    swing.swing(bus, LIMITS, 2, way, PERIOD_NS, clock)
-    times, path = np.array([t for t, _ in bus.writes]), np.array([row[2] for _, row in bus.writes])
-    smooth = np.diff([way.at(t) for t in np.arange(0.0, swing.SECONDS, PERIOD_NS * 1e-9)])
+    arm.bus.read_state = read_state  # type: ignore[method-assign]
+    arm.swing(0.3)
+    times, path = np.array([t for t, _ in arm.bus.writes]), arm.setpoints
+    smooth = np.diff([swing.Way(0.3).at(t) for t in np.arange(0.0, swing.SECONDS, PERIOD_NS * 1e-9)])
     assert np.diff(times).max() == 400_000_000
     assert np.diff(times).min() >= PERIOD_NS - 1
     assert np.abs(np.diff(path)).max() <= np.abs(smooth).max() * 1.001
 
 
 @pytest.mark.parametrize("call", ["enable_torque", "write_setpoints", "read_state"])
-def test_a_bus_that_fails_is_made_safe(call: str) -> None:
-    clock = FakeClock(10**9)
-    bus = fake_bus(clock)
-    bus.trouble[call] = Timeout("no answer")
-    with pytest.raises(Timeout):
-        swing.swing(bus, LIMITS, 2, swing.Way(0.3), PERIOD_NS, clock)
-    assert bus.safe
+def test_a_bus_that_fails_under_torque_is_made_safe(arm: Arm, call: str) -> None:
+    def check(now_ns: int) -> None:
+        arm.bus.trouble[call] = Timeout("no answer")
+
+    with pytest.raises(DriverError, match="no answer"):
+        arm.swing(0.3, check)
+    assert arm.bus.safe
+
+
+def test_a_bus_that_stays_silent_at_the_end_is_asked_again_and_the_way_out_is_said(arm: Arm) -> None:
+    def check(now_ns: int) -> None:
+        arm.bus.fail(Timeout("no answer"), "read_state", "safe_action")
+
+    with pytest.raises(DriverError, match=r"bus arm: Timeout: no answer: torque may still be on: run edge safe-stop"):
+        arm.swing(0.3, check)
+    assert arm.bus.calls.count("safe_action") == ATTEMPTS

@@ -187,6 +187,18 @@ def test_a_move_can_be_taken_over_and_ends_in_ready(rig: Rig, when: str) -> None
     assert rig.mode == "READY"
 
 
+def test_a_task_that_had_not_begun_is_dropped_by_a_takeover_and_that_is_said(rig: Rig) -> None:
+    rig.bus.position[:] = 1.0
+    rig.tick()
+    rig.say("arm")
+    rig.say("task", "fetch the cup")
+    assert rig.say("takeover") == ""
+    assert rig.say("handback") == ""
+    rig.tick(100)
+    assert (rig.mode, rig.loop.director.prompt) == ("READY", None)
+    assert rig.named("task dropped") == ["fetch the cup"]
+
+
 def test_a_hand_that_falls_silent_ends_in_a_bounded_stop_that_latches(rig: Rig) -> None:
     rig.run_task()
     rig.say("takeover")
@@ -201,14 +213,14 @@ def test_a_hand_that_falls_silent_ends_in_a_bounded_stop_that_latches(rig: Rig) 
     rig.tick(100)
     assert rig.loop.director.still
     assert (bend(rig, first) <= 10.0 * 1.001).all()
-    assert "cannot takeover in HOLD: allowed now: stop, reset, estop" in rig.say("takeover")
+    assert "cannot takeover in HOLD: allowed now: disarm, stop, reset, estop" in rig.say("takeover")
     assert rig.say("reset") == ""
     assert rig.mode == "READY"
 
 
 def test_what_is_not_there_cannot_take_over(rig: Rig) -> None:
     rig.run_task()
-    rig.hand.trouble = "bus 'leader': the port has gone away"
+    rig.hand.trouble = "bus leader: the port has gone away"
     assert rig.say("takeover") == f"cannot takeover in RUN (task): the hand is lost: {rig.hand.trouble}"
     rig.hand.trouble = ""
     rig.hand.stopped_ns = rig.clock.now_ns() - 400 * MS

@@ -338,7 +338,7 @@ def test_without_torch_it_says_what_to_install(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "run its engines (edge compile, then edge verify --backend trt)" in done.stderr
-    assert "(pip install 'edge-runtime[export]')" in done.stderr
+    assert "(pip install '.[export]' in the checkout)" in done.stderr
 
 
 def test_onnx_runtime_judges_without_torch(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from drivers.errors import Disconnected, Overload, Timeout
 from edge_runtime import states
+from edge_runtime.brake import Brake
 from edge_runtime.buses import Line
 from edge_runtime.clock import FakeClock
 from edge_runtime.config import Deadlines
@@ -186,6 +187,27 @@ def test_one_good_cycle_starts_the_count_of_misses_again(post: Post) -> None:
     assert post.line.missed == 18
 
 
+def test_a_bus_that_fails_every_other_cycle_is_one_event_until_it_was_good_for_a_second(post: Post) -> None:
+    def cycle(at_ns: int, *, good: bool) -> None:
+        if good:
+            post.line.close_cycle()
+        else:
+            post.miss(Timeout("no answer"))
+        post.judge(states.READY, now_ns=at_ns)
+
+    for tick in range(600):
+        cycle(NOW + tick * 10 * MS, good=tick % 2 == 0)
+    assert post.events == [("serial miss", "no answer")]
+    assert post.line.missed == 300
+    last_ns = NOW + 599 * 10 * MS
+    cycle(last_ns + 10 * MS, good=True)
+    cycle(last_ns + 999 * MS, good=False)
+    assert len(post.events) == 1
+    cycle(last_ns + 1_009 * MS, good=True)
+    cycle(last_ns + 1_999 * MS, good=False)
+    assert len(post.events) == 2
+
+
 def test_a_motor_fault_holds_and_is_not_a_lost_bus(post: Post) -> None:
     post.miss(Overload("gripper: overload"))
     assert post.judge(states.READY) is Happening.FAULT
@@ -282,21 +304,26 @@ def test_behind_a_chunk_that_ends_the_arm_comes_to_rest_and_a_fresh_chunk_takes_
     assert rig.mode == "RUN (task)"
     rig.chunk(ramp, age_ns=0)
     rig.until("HOLD", limit=100)
-    seconds = np.sqrt(6 * 0.5 / 100.0)
-    assert rig.loop.buses.setpoint_rad == pytest.approx(ramp[-1] + 0.5 * seconds / 2, abs=1e-6)
-    bend = np.diff(rig.emitted()[-15:], n=2, axis=0) / 0.01**2
+    emitted = rig.emitted()
+    last = next(k for k in range(len(emitted)) if (emitted[k] > ramp[-1] - 1e-9).all())
+    brake = Brake(10.0, 100.0)
+    brake.plan(float(emitted[last, 0]), 0.5, 0.0)
+    assert rig.loop.buses.setpoint_rad[0] == pytest.approx(brake.end, abs=1e-4)
+    bend = np.diff(emitted[last - 10 :], n=2, axis=0) / 0.01**2
     assert np.abs(bend).max() <= 10.0
 
 
 def test_coast_keeps_following_the_chunk() -> None:
     rig = Rig(robot(deadlines={"chunk_age_ms": 120.0}))
     rig.run_task()
-    rig.chunk(rig.loop.buses.setpoint_rad + 0.01 * np.arange(10)[:, None], age_ns=100 * MS)
+    at_s = np.arange(10)[:, None] * 0.05
+    rig.chunk(rig.loop.buses.setpoint_rad + 0.5 * 0.1 * at_s**2, age_ns=100 * MS)
     rig.until("COAST (task)", limit=10)
+    rig.tick(5)
     before = rig.loop.buses.setpoint_rad.copy()
     rig.tick(5)
     assert rig.mode == "COAST (task)"
-    assert rig.loop.buses.setpoint_rad - before == pytest.approx([0.01] * 6, abs=1e-9)
+    assert (rig.loop.buses.setpoint_rad > before).all()
 
 
 def test_a_failed_inference_of_an_earlier_task_does_not_count() -> None:

@@ -19,7 +19,7 @@ from tests.edge_runtime.sim_arm import robot
 from tests.export import tiny_prismatic, tiny_rt2
 from tests.export.edits import edit_json
 
-pytest.importorskip("pinocchio", reason="kinematics needs pin: pip install 'edge-runtime[kinematics]'")
+pytest.importorskip("pinocchio", reason="kinematics needs pin: pip install '.[kinematics]'")
 
 MOST = [0.01, 0.01, 0.01, 0.02, 0.02, 0.02, 1.0]
 

@@ -49,7 +49,7 @@ class TestContract(CameraContract):
 
 def test_a_camera_that_is_not_there(tmp_path: Path) -> None:
     camera = Device(CameraSettings("base", str(tmp_path / "none.sock"), 640, 480, 30.0))
-    with pytest.raises(Disconnected, match=r"camera 'base' at .*none.sock: No such file.*simulator run"):
+    with pytest.raises(Disconnected, match=r"camera base: .*none.sock: No such file.*simulator run"):
         camera.open()
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.dynamixel import packets
+from tests.drivers import packet_streams
 
 
 def hexed(text: str) -> bytes:
@@ -26,7 +27,6 @@ def hexed(text: str) -> bytes:
         (packets.status(1, 0), "ff ff fd 00 01 04 00 55 00 a1 0c"),
         (packets.reg_write(1, 104, hexed("c8 00 00 00")), "ff ff fd 00 01 09 00 04 68 00 c8 00 00 00 ae 8e"),
         (packets.action(1), "ff ff fd 00 01 03 00 05 02 ce"),
-        (packets.reboot(1), "ff ff fd 00 01 03 00 08 2f 4e"),
         (packets.sync_read((1, 2), 132, 4), "ff ff fd 00 fe 09 00 82 84 00 04 00 01 02 ce fa"),
         (
             packets.sync_write({1: hexed("96 00 00 00"), 2: hexed("aa 00 00 00")}, 116, 4),
@@ -70,12 +70,7 @@ def test_errors_are_words(error: int, words: str) -> None:
 
 
 def found(data: bytes, longest: int = packets.MAX_PACKET) -> list[bytes]:
-    """Every packet that `find` finds, front to back."""
-    result, (at, end) = [], packets.find(data, 0, len(data), longest)
-    while at >= 0:
-        result.append(data[at:end])
-        at, end = packets.find(data, end, len(data), longest)
-    return result
+    return packet_streams.found(packets, data, longest)
 
 
 def test_a_packet_longer_than_any_that_is_awaited_is_damaged() -> None:
@@ -91,16 +86,7 @@ sent = st.builds(lambda b: packets.packet(*b), bodies)
 
 @given(st.lists(sent, max_size=6), st.lists(st.integers(1, 30), min_size=1))
 def test_a_stream_yields_its_packets_however_it_is_cut(stream: list[bytes], cuts: list[int]) -> None:
-    data, kept, result, turn = b"".join(stream), b"", [], 0
-    while data:
-        cut, turn = cuts[turn % len(cuts)], turn + 1
-        kept, data = kept + data[:cut], data[cut:]
-        at, end = packets.find(kept, 0, len(kept))
-        while at >= 0:
-            result.append(kept[at:end])
-            at, end = packets.find(kept, end, len(kept))
-        kept = kept[end:]
-    assert result == stream
+    assert packet_streams.found_in_pieces(packets, b"".join(stream), cuts) == stream
 
 
 # Bytes that often look like headers, ids and lengths.

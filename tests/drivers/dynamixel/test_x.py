@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from drivers.dynamixel import x
-from drivers.servos.registers import Register
+from drivers.servos.registers import Register, names_of
 
 REGISTERS = {name: r for name, r in vars(x).items() if isinstance(r, Register)}
 SDK_NAMES = {
@@ -88,5 +88,5 @@ def test_a_turn_a_minute_is_what_velocity_says() -> None:
 
 
 def test_hardware_errors_are_named_and_other_bits_are_none() -> None:
-    assert x.faults(x.TEMPERATURE | x.OVERLOAD) == "too hot, overload"
-    assert x.faults(0x02) == ""  # bit 1 is not used
+    assert names_of(x.TEMPERATURE | x.OVERLOAD, x.FAULTS) == "too hot, overload"
+    assert names_of(0x02, x.FAULTS) == ""  # bit 1 is not used

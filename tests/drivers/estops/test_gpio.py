@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-gpiod = pytest.importorskip("gpiod", reason="needs gpiod: pip install 'edge-runtime[gpio]'")
+gpiod = pytest.importorskip("gpiod", reason="needs gpiod: pip install '.[gpio]'")
 
 from gpiod.line import Bias, Direction, Edge, Value  # noqa: E402
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.feetech import packets
+from tests.drivers import packet_streams
 
 MOVE = bytes.fromhex("00 08 00 00 e8 03")
 """Position 2048, time 0, speed 1000: the manual's running example."""
@@ -47,12 +48,7 @@ def test_a_packet_that_is_too_long_is_refused() -> None:
 
 
 def found(data: bytes, longest: int = packets.MAX_PACKET) -> list[bytes]:
-    """Every packet that `find` finds, front to back."""
-    result, (at, end) = [], packets.find(data, 0, len(data), longest)
-    while at >= 0:
-        result.append(data[at:end])
-        at, end = packets.find(data, end, len(data), longest)
-    return result
+    return packet_streams.found(packets, data, longest)
 
 
 def test_the_answers_of_the_manuals_sync_read_come_apart() -> None:
@@ -66,16 +62,7 @@ answers = st.builds(lambda b: packets.packet(*b), bodies)
 
 @given(st.lists(answers, max_size=6), st.lists(st.integers(1, 30), min_size=1))
 def test_a_stream_yields_its_packets_however_it_is_cut(stream: list[bytes], cuts: list[int]) -> None:
-    data, kept, result = b"".join(stream), b"", []
-    while data:
-        cut = cuts[len(result) % len(cuts)]
-        kept, data = kept + data[:cut], data[cut:]
-        at, end = packets.find(kept, 0, len(kept))
-        while at >= 0:
-            result.append(kept[at:end])
-            at, end = packets.find(kept, end, len(kept))
-        kept = kept[end:]
-    assert result == stream
+    assert packet_streams.found_in_pieces(packets, b"".join(stream), cuts) == stream
 
 
 @given(st.binary(max_size=400), st.integers(6, 250))

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.feetech import sts
+from drivers.servos.registers import names_of
 
 REGISTERS = [r for r in vars(sts).values() if isinstance(r, sts.Register)]
 
@@ -43,5 +44,5 @@ def test_what_does_not_fit_is_refused(register: sts.Register, count: int) -> Non
 
 
 def test_faults_are_named_and_other_bits_are_none() -> None:
-    assert sts.faults(sts.TEMPERATURE | sts.OVERLOAD) == "too hot, overload"
-    assert sts.faults(0x10) == ""  # bit 4 is not a fault
+    assert names_of(sts.TEMPERATURE | sts.OVERLOAD, sts.FAULTS) == "too hot, overload"
+    assert names_of(0x10, sts.FAULTS) == ""  # bit 4 is not a fault

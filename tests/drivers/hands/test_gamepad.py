@@ -92,7 +92,7 @@ def test_after_lost_events_the_axes_are_asked_anew(fake: FakeInput) -> None:
 
 @pytest.mark.parametrize(
     ("axis", "why"),
-    [("ABS_Z", "axis ABS_Z is not at its middle: let go of it; a trigger"), ("ABS_RY", "the pad has no axis ABS_RY")],
+    [("2", "axis 2 is not at its middle: let go of it; a trigger"), ("ABS_RY", "the pad has no axis ABS_RY")],
 )
 def test_what_does_not_rest_in_its_middle_or_is_not_there_is_refused(fake: FakeInput, axis: str, why: str) -> None:
     with pytest.raises(Disconnected, match=why):
@@ -108,6 +108,18 @@ def test_a_device_without_axes_is_refused(fake: FakeInput) -> None:
 def test_an_axis_that_does_not_exist_is_refused(fake: FakeInput) -> None:
     with pytest.raises(DriverError, match='there is no axis "ABS_Q"'):
         pad(fake, AxisSettings("ABS_Q", 0, 1.0))
+
+
+@pytest.mark.parametrize(("axis", "number"), [("ABS_Z", 2), ("ABS_RZ", 5)])
+def test_a_trigger_by_name_is_refused_before_the_pad_is_there(fake: FakeInput, axis: str, number: int) -> None:
+    fake.path.unlink(missing_ok=True)
+    with pytest.raises(DriverError, match=f'{axis} is a trigger on most pads.*its number, "{number}"'):
+        Device(str(fake.path), [AxisSettings(axis, 0, 1.0)], 4)
+
+
+def test_one_axis_by_name_and_by_number_is_refused(fake: FakeInput) -> None:
+    with pytest.raises(DriverError, match="two of its axes are one"):
+        Device(str(fake.path), [AxisSettings("ABS_X", 0, 1.0), AxisSettings("0", 1, 1.0)], 4)
 
 
 def test_a_pad_that_is_pulled_raises(fake: FakeInput) -> None:

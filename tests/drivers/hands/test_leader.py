@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from drivers.errors import Disconnected, Timeout
+from drivers.errors import Disconnected, ProtocolError, Timeout
 from drivers.hands.leader import Device
 from drivers.motors.base import BusSettings, MotorSettings
 from drivers.motors.feetech import Bus
@@ -92,3 +92,20 @@ def test_a_leader_without_supply_times_out(leader: Leader) -> None:
     leader.servos.power(False)
     with pytest.raises(Timeout, match="leader"):
         leader.hand.read_into(np.zeros(6), time.monotonic_ns() + 20_000_000)
+
+
+def test_a_reading_that_is_no_number_is_refused_and_forgotten(leader: Leader, monkeypatch: pytest.MonkeyPatch) -> None:
+    leader.hand.open()
+    before = leader.read()
+    read_state = leader.bus.read_state
+
+    def broken(deadline_ns: int) -> None:
+        read_state(deadline_ns)
+        leader.bus.state.position_rad[2] = math.nan
+
+    monkeypatch.setattr(leader.bus, "read_state", broken)
+    with pytest.raises(ProtocolError, match="bus leader: a position of the leader is not finite"):
+        leader.read()
+    monkeypatch.undo()
+    leader.joints.position_rad += 0.1
+    assert leader.read() - before == pytest.approx([0.1, -0.1, 0.2, 0.1, 0.1, 0.05], abs=2 * STEP)

@@ -63,6 +63,7 @@ def soon(milliseconds: float = 2000) -> int:
 def calls(bus: MotorBus) -> list[Callable[[], None]]:
     """Every call that needs the line."""
     return [
+        lambda: bus.aim(soon(50)),
         lambda: bus.enable_torque(soon(50)),
         lambda: bus.disable_torque(soon(50)),
         lambda: bus.read_state(soon(50)),
@@ -96,6 +97,17 @@ class MotorBusContract:
         rig.bus.enable_torque(soon())
         assert rig.joints.torque_on.all()
         np.testing.assert_allclose(rig.joints.goal_rad, rig.joints.position_rad, atol=self.STEP_RAD)
+
+    def test_aiming_says_whether_there_is_torque_and_switches_none(self, rig: Rig) -> None:
+        rig.bus.connect(soon())
+        assert not rig.bus.aim(soon())
+        assert not rig.joints.torque_on.any()
+        rig.bus.enable_torque(soon())
+        assert rig.bus.aim(soon())
+        assert rig.joints.torque_on.all()
+        rig.bus.safe_action(soon())  # lets one go
+        assert rig.bus.aim(soon())
+        assert rig.joints.torque_on.tolist() == [True] * 5 + [False]
 
     def test_disabling_torque(self, rig: Rig) -> None:
         rig.bus.connect(soon())
@@ -210,6 +222,24 @@ class MotorBusContract:
             rig.bus.safe_action(soon(100))
         assert rig.joints.torque_on.tolist() == [True] * 5 + [False]
 
+    def test_safe_action_needs_no_connect(self, rig: Rig) -> None:
+        rig.bus.connect(soon())
+        rig.bus.enable_torque(soon())
+        rig.bus.disconnect()
+        rig.drop(0)
+        with pytest.raises(Timeout, match="pan"):
+            rig.bus.safe_action(soon(500))
+        assert rig.joints.torque_on.tolist() == [False, True, True, True, True, False]
+
+    def test_dead_motors_do_not_use_up_the_time_of_the_others(self, rig: Rig) -> None:
+        rig.bus.connect(soon())
+        rig.bus.enable_torque(soon())
+        rig.drop(0)
+        rig.drop(1)
+        with pytest.raises(Timeout, match="pan"):
+            rig.bus.safe_action(soon(200))
+        assert rig.joints.torque_on.tolist() == [False, False, True, True, True, False]
+
     def test_a_motor_says_who_it_is(self, rig: Rig) -> None:
         rig.bus.connect(soon())
         first = rig.bus.identify(1, soon())
@@ -266,8 +296,8 @@ class ComesAndGoesContract:
         rig.bus.connect(soon())
         rig.bus.enable_torque(soon())
         rig.supply(False)
-        for _ in range(2):
-            with pytest.raises(Timeout, match=r"no motor answers though the port is there: is their supply on\?"):
+        for says in (*["no motor answered in time"] * 2, *["though the port is there: is their supply on"] * 2):
+            with pytest.raises(Timeout, match=says):
                 rig.bus.read_state(soon(20))
         rig.supply(True)
         rig.bus.connect(soon())

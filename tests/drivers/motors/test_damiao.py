@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-can = pytest.importorskip("can", reason="python-can is not installed: pip install 'edge-runtime[can]'")
+can = pytest.importorskip("can", reason="python-can is not installed: pip install '.[can]'")
 pytest.importorskip("hypothesis")
 
 from hypothesis import given, settings  # noqa: E402
@@ -138,14 +138,8 @@ def test_what_is_held_stays_held_when_the_host_goes(rig: DamiaoRig) -> None:
     assert rig.joints.torque_on.tolist() == [True] * 5 + [False]
 
 
-def test_safe_action_needs_no_connect(rig: DamiaoRig) -> None:
-    rig.bus.connect(soon())
-    rig.bus.enable_torque(soon())
-    rig.bus.disconnect()
-    rig.drop(0)
-    with pytest.raises(Timeout, match="pan"):
-        rig.bus.safe_action(soon(500))
-    assert rig.joints.torque_on.tolist() == [False, True, True, True, True, False]
+def test_after_a_safe_action_alone_nothing_is_commanded(rig: DamiaoRig) -> None:
+    rig.bus.safe_action(soon())
     with pytest.raises(Disconnected, match="connect"):
         rig.bus.write_setpoints(np.zeros(6), soon())
 
@@ -165,16 +159,6 @@ def test_safe_action_lets_go_first(rig: DamiaoRig) -> None:
     moved(rig)
     rig.bus.safe_action(soon())
     assert moved(rig)[0] == frames.special(6, frames.DISABLE)
-
-
-def test_dead_motors_do_not_use_up_the_time_of_the_others(rig: DamiaoRig) -> None:
-    rig.bus.connect(soon())
-    rig.bus.enable_torque(soon())
-    rig.drop(0)
-    rig.drop(1)
-    with pytest.raises(Timeout, match="pan"):
-        rig.bus.safe_action(soon(200))
-    assert rig.joints.torque_on.tolist() == [False, False, True, True, True, False]
 
 
 @pytest.mark.parametrize(("status", "words"), dm.FAULTS.items())
@@ -381,7 +365,7 @@ def test_whatever_comes_is_an_answer_or_a_documented_error(chatter: list[tuple[i
 
 def test_an_interface_that_is_not_there() -> None:
     bus = Bus(BusSettings("arm", "can93", 500_000, arm()))
-    with pytest.raises(Disconnected, match=r"bus 'arm' on can93: (this kernel has no CAN|there is no such interface)"):
+    with pytest.raises(Disconnected, match=r"bus arm on can93: (this kernel has no CAN|there is no such interface)"):
         bus.connect(soon())
 
 

@@ -18,6 +18,7 @@ from tests.drivers.motors.dynamixel_rig import DynamixelRig
 from tests.drivers.motors.servo_contract import ServoBusContract
 
 IDS = range(1, 7)
+READS_OF_MANY = (packets.SYNC_READ, packets.FAST_SYNC_READ)
 EXPIRES_S = (WATCHDOG_COUNTS + 1) * dxl.BUS_WATCHDOG.scale
 
 
@@ -108,6 +109,8 @@ def test_the_watchdog_runs_while_torque_is_on(rig: DynamixelRig) -> None:
     rig.bus.connect(soon())
     assert [rig.get(i, "BUS_WATCHDOG") for i in range(6)] == [0] * 6
     rig.bus.enable_torque(soon())
+    assert [rig.get(i, "BUS_WATCHDOG") for i in range(6)] == [0] * 6, "not before all of the arm has torque"
+    rig.bus.watch(soon())
     assert [rig.get(i, "BUS_WATCHDOG") for i in range(6)] == [WATCHDOG_COUNTS] * 6
     rig.bus.disable_torque(soon())
     assert [rig.get(i, "BUS_WATCHDOG") for i in range(6)] == [0] * 6
@@ -116,6 +119,7 @@ def test_the_watchdog_runs_while_torque_is_on(rig: DynamixelRig) -> None:
 def test_a_watchdog_that_expired_is_reported_and_cleared_by_enabling(rig: DynamixelRig) -> None:
     rig.bus.connect(soon())
     rig.bus.enable_torque(soon())
+    rig.bus.watch(soon())
     rig.bus.write_setpoints(np.full(6, 1.0), soon())
     rig.bus.read_state(soon())
     rig.pass_time(EXPIRES_S)
@@ -133,6 +137,7 @@ def test_a_watchdog_that_expired_is_reported_and_cleared_by_enabling(rig: Dynami
 def test_the_safe_action_of_motors_whose_watchdog_expired(rig: DynamixelRig) -> None:
     rig.bus.connect(soon())
     rig.bus.enable_torque(soon())
+    rig.bus.watch(soon())
     rig.pass_time(EXPIRES_S)
     rig.joints.position_rad[:] += 0.1
     rig.bus.safe_action(soon())
@@ -154,16 +159,48 @@ def test_hardware_errors_are_named_and_nothing_is_rebooted(rig: DynamixelRig) ->
 def test_a_servo_that_answers_pings_only_is_told_to_answer(rig: DynamixelRig) -> None:
     rig.put(3, RESPONSE_LEVEL=0)
     rig.bus.connect(soon())
+    assert [row(data)[0] for data in written(rig)] == [dxl.RESPONSE_LEVEL.address]
+    assert rig.get(3, "RESPONSE_LEVEL") == 2
+
+
+def test_and_so_where_none_answers(rig: DynamixelRig) -> None:
+    for index in range(6):
+        rig.put(index, RESPONSE_LEVEL=0)
+    rig.bus.connect(soon())
+
+
+def test_connecting_changes_nothing_in_servos_that_answer(rig: DynamixelRig) -> None:
+    """Neither in those of another arm nor in one's own."""
+    rig.put(0, RETURN_DELAY=250)
+    rig.bus.connect(soon())
+    assert written(rig) == []
+    rig.put(5, MODE=4)
+    with pytest.raises(ProtocolError, match="mode 4"):
+        rig.bus.connect(soon())
+    assert written(rig) == []
+    assert rig.get(0, "RETURN_DELAY") == 250
+
+
+def written(rig: DynamixelRig) -> list[bytes]:
+    """What the host sent that was to change something."""
+    return [data for data in rig.heard if data[7] not in (packets.PING, packets.READ, *READS_OF_MANY)]
+
+
+def row(data: bytes) -> tuple[int, int]:
+    """Address and size of a sync write."""
+    return int.from_bytes(data[8:10], "little"), int.from_bytes(data[10:12], "little")
 
 
 def test_return_delays_are_taken_away_where_the_eeprom_is_open(rig: DynamixelRig) -> None:
     rig.put(1, RETURN_DELAY=250)
     rig.put(2, RETURN_DELAY=250, TORQUE_ENABLE=1)
     rig.bus.connect(soon())
+    rig.bus.tune(soon())
     assert (rig.get(1, "RETURN_DELAY"), rig.get(2, "RETURN_DELAY")) == (0, 250)
     assert rig.bus.notes == [
-        "bus 'arm': joint 'elbow' (id 3) waits 500 µs before each answer: "
-        "set its return delay to 0 while its torque is off"
+        "bus arm: joint 'lift' (id 2) answers at once now: its return delay is set to 0",
+        "bus arm: joint 'elbow' (id 3) waits 500 µs before each answer: "
+        "set its return delay to 0 while its torque is off",
     ]
 
 

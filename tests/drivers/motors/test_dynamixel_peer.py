@@ -14,44 +14,20 @@ from drivers.motors.dynamixel import WATCHDOG_COUNTS
 from drivers.servos.registers import Register
 from tests.drivers.motors.contract import soon
 from tests.drivers.motors.dynamixel_rig import DynamixelRig
+from tests.drivers.sdk_port import Recorder
 
 sdk = pytest.importorskip("dynamixel_sdk", reason="dynamixel-sdk is not installed")
 
 IDS = tuple(range(1, 7))
 
 
-class Recorder:
-    """A port for the SDK that keeps what is written and answers nothing."""
-
-    is_using = False
-
-    def __init__(self) -> None:
-        self.sent = b""
-
-    def clearPort(self) -> None:
-        pass
-
-    def writePort(self, packet: list[int]) -> int:
-        self.sent += bytes(packet)
-        return len(packet)
-
-    def readPort(self, size: int) -> bytes:
-        return b""
-
-    def setPacketTimeout(self, size: int) -> None:
-        pass
-
-    def isPacketTimeout(self) -> bool:
-        return True
-
-
 def sent_by_sdk(*calls: Callable[[Any, Any], object]) -> bytes:
     """What the SDK sends, one call after the other: each is given the SDK's packet handler and a port."""
-    port, handler = Recorder(), sdk.PacketHandler(2.0)
+    port, handler, sent = Recorder(), sdk.PacketHandler(2.0), b""
     for call in calls:
         call(handler, port)
-        port.is_using = False
-    return port.sent
+        sent += port.take()
+    return sent
 
 
 def written(register: Register, rows: dict[int, int]) -> Callable[[Any, Any], object]:
@@ -97,12 +73,14 @@ def test_a_cycle(rig: DynamixelRig) -> None:
 def test_torque_on(rig: DynamixelRig) -> None:
     rig.joints.position_rad[:] = 0.0
     rig.bus.enable_torque(soon())
+    rig.bus.watch(soon())
     assert b"".join(rig.heard) == sent_by_sdk(
         written(dxl.BUS_WATCHDOG, dict.fromkeys(IDS, 0)),
         asked(98, 4),
         asked(128, 8, fast=True),
         written(dxl.GOAL_POSITION, dict.fromkeys(IDS, 2048)),
         asked(116, 4),
+        asked(64, 4),
         written(dxl.TORQUE_ENABLE, dict.fromkeys(IDS, 1)),
         asked(64, 4),
         written(dxl.BUS_WATCHDOG, dict.fromkeys(IDS, WATCHDOG_COUNTS)),

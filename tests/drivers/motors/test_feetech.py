@@ -117,7 +117,7 @@ def make_bus(port: Path | str) -> Bus:
 
 
 def test_absent_port(tmp_path: Path) -> None:
-    with pytest.raises(Disconnected, match=r"bus 'arm' on .*nothing: there is no such port"):
+    with pytest.raises(Disconnected, match=r"bus arm on .*nothing: there is no such port"):
         make_bus(tmp_path / "nothing").connect(soon())
 
 

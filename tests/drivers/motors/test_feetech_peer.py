@@ -12,35 +12,11 @@ import pytest
 from drivers.feetech import packets, sts
 from tests.drivers.motors.contract import soon
 from tests.drivers.motors.feetech_rig import FeetechRig
+from tests.drivers.sdk_port import Recorder
 
 sdk = pytest.importorskip("scservo_sdk", reason="feetech-servo-sdk is not installed")
 
 IDS = tuple(range(1, 7))
-
-
-class Recorder:
-    """A port for the SDK that keeps what is written and answers nothing."""
-
-    is_using = False
-
-    def __init__(self) -> None:
-        self.sent = b""
-
-    def clearPort(self) -> None:
-        pass
-
-    def writePort(self, packet: list[int]) -> int:
-        self.sent += bytes(packet)
-        return len(packet)
-
-    def readPort(self, size: int) -> bytes:
-        return b""
-
-    def setPacketTimeout(self, size: int) -> None:
-        pass
-
-    def isPacketTimeout(self) -> bool:
-        return True
 
 
 @pytest.fixture
@@ -64,24 +40,19 @@ def sync_reader(port: Any, handler: Any) -> Any:
 
 def test_the_sdk_sends_the_same_bytes(handler: Any) -> None:
     port = Recorder()
-
-    def sent() -> bytes:
-        data, port.sent, port.is_using = port.sent, b"", False
-        return data
-
     handler.ping(port, 3)
-    assert sent() == packets.ping(3)
+    assert port.take() == packets.ping(3)
     handler.read2ByteTxRx(port, 2, 56)
-    assert sent() == packets.read(2, 56, 2)
+    assert port.take() == packets.read(2, 56, 2)
     handler.write1ByteTxRx(port, 4, 40, 1)
-    assert sent() == packets.write(4, 40, b"\x01")
+    assert port.take() == packets.write(4, 40, b"\x01")
     handler.action(port, packets.BROADCAST)
-    assert sent() == packets.packet(packets.BROADCAST, packets.ACTION)
+    assert port.take() == packets.packet(packets.BROADCAST, packets.ACTION)
     goals = {id: 1000 + 7 * id for id in IDS}
     sync_writer(port, handler, goals).txPacket()
-    assert sent() == packets.sync_write({i: g.to_bytes(2, "little") for i, g in goals.items()}, 42, 2)
+    assert port.take() == packets.sync_write({i: g.to_bytes(2, "little") for i, g in goals.items()}, 42, 2)
     sync_reader(port, handler).txPacket()
-    assert sent() == packets.sync_read(IDS, 56, 4)
+    assert port.take() == packets.sync_read(IDS, 56, 4)
 
 
 def test_our_driver_sends_what_the_sdk_would(tmp_path: Path, handler: Any) -> None:
@@ -93,9 +64,9 @@ def test_our_driver_sends_what_the_sdk_would(tmp_path: Path, handler: Any) -> No
         rig.bus.read_state(soon())
         port = Recorder()
         sync_writer(port, handler, {1: 2113, 2: 1918, 3: 2244, 4: 1787, 5: 2374, 6: 1657}).txPacket()
-        port.is_using = False
+        sent = port.take()
         sync_reader(port, handler).txPacket()
-        assert b"".join(rig.heard) == port.sent
+        assert b"".join(rig.heard) == sent + port.take()
     finally:
         rig.close()
 

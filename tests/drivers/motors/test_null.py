@@ -62,6 +62,8 @@ for _name in (
     "test_connect_names_the_motors_that_are_missing",
     "test_safe_action_reaches_the_others_past_a_dead_motor",
     "test_safe_action_releases_even_while_no_motor_is_heard",
+    "test_safe_action_needs_no_connect",
+    "test_dead_motors_do_not_use_up_the_time_of_the_others",
     "test_unplugged_every_call_says_so",
     "test_centering_makes_this_the_middle_and_moves_nothing",
 ):

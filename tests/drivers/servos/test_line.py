@@ -47,7 +47,7 @@ class Script:
 
 
 def line(packets: Packets, pieces: list[bytes]) -> tuple[Line, Script]:
-    line, script = Line(packets, "bus 'arm'", "/dev/x", 1_000_000, NAMES), Script(pieces)
+    line, script = Line(packets, "bus arm", "/dev/x", 1_000_000, NAMES), Script(pieces)
     line._port = script  # type: ignore[assignment]
     return line, script
 
@@ -112,7 +112,7 @@ def test_the_tag_asks_for_bytes_before_those_that_are_wanted(packets: ModuleType
 @pytest.mark.parametrize(
     ("what", "error", "says"),
     [
-        (lambda a: [], Timeout, r"bus 'arm' on /dev/x: no motor answers though the port is there: is their supply on"),
+        (lambda a: [], Timeout, r"bus arm on /dev/x: no motor answers though the port is there: is their supply on"),
         (lambda a: [a(2)], Timeout, r"no answer from joint 'pan' \(id 1\), joint 'elbow' \(id 3\): check"),
         (lambda a: [a(1), a(3)], Timeout, r"from joint 'lift' \(id 2\): check"),
         (lambda a: [a(1), a(2)[:-1] + b"\0", a(3)], Corrupt, r"damaged answer from joint 'lift' \(id 2\):"),

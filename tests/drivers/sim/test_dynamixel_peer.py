@@ -15,46 +15,12 @@ from drivers.sim.adapter import Adapter
 from drivers.sim.device import Reply
 from drivers.sim.dynamixel_device import DynamixelDevice
 from tests.drivers.fake_joints import FakeJoints
+from tests.drivers.sdk_port import Recorder
 
 sdk = pytest.importorskip("dynamixel_sdk", reason="dynamixel-sdk is not installed")
 
 IDS = tuple(range(1, 7))
 GOAL, PRESENT = x.GOAL_POSITION.address, x.PRESENT_POSITION.address
-
-
-class Recorder:
-    """A port for the SDK that keeps what is written and answers nothing."""
-
-    is_using = False
-
-    def __init__(self) -> None:
-        self.sent = b""
-
-    def clearPort(self) -> None:
-        pass
-
-    def getBaudRate(self) -> int:
-        return 1_000_000
-
-    def writePort(self, packet: list[int]) -> int:
-        self.sent += bytes(packet)
-        return len(packet)
-
-    def readPort(self, size: int) -> bytes:
-        return b""
-
-    def setPacketTimeout(self, size: int) -> None:
-        pass
-
-    def setPacketTimeoutMillis(self, milliseconds: float) -> None:
-        pass
-
-    def isPacketTimeout(self) -> bool:
-        return True
-
-    def take(self) -> bytes:
-        data, self.sent, self.is_using = self.sent, b"", False
-        return data
 
 
 @pytest.fixture
@@ -93,7 +59,7 @@ def test_the_sdk_sends_the_same_bytes(handler: Any, goal: int) -> None:
     handler.action(port, packets.BROADCAST)
     assert port.take() == packets.action(packets.BROADCAST)
     handler.reboot(port, 5)
-    assert port.take() == packets.reboot(5)
+    assert port.take() == packets.packet(5, packets.REBOOT)
     sync_writer(port, handler, dict.fromkeys(IDS, goal)).txPacket()
     assert port.take() == packets.sync_write(dict.fromkeys(IDS, four), GOAL, 4)
     sync_reader(port, handler).txPacket()

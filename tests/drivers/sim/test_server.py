@@ -134,11 +134,11 @@ def test_the_judge_answers_nonsense_with_one_line_and_lives_on(sim: SimProcess, 
 @pytest.mark.parametrize(
     ("kind", "target", "error", "says"),
     [
-        ("silence", "", Timeout, "no motor answers though the port is there"),
+        ("silence", "", Timeout, "no motor answered in time"),
         ("corrupt", "", Corrupt, "shoulder_pan.*gripper"),
         ("corrupt", "elbow_flex", Corrupt, r"'elbow_flex' \(id 3\)"),
         ("drop_servo", "wrist_roll", Timeout, r"'wrist_roll' \(id 5\)"),
-        ("supply", "", Timeout, "no motor answers though the port is there"),
+        ("supply", "", Timeout, "no motor answered in time"),
     ],
 )
 def test_faults_of_the_line(

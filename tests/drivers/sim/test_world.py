@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from drivers.sim import arm
+from drivers.sim.contact import PAD_HALF_HEIGHT_M
 from drivers.sim.cups import CUP_HEIGHT_M, CUP_RADIUS_M, SPACING_M, Cup
-from drivers.sim.world import HELD_S, LIFTED_M, World
+from drivers.sim.world import HELD_S, LIFTED_M, START_RAD, World
 
 AT = np.array([0.25, 0.05, 0.0])
 GRASP_M = 0.05
@@ -185,3 +186,32 @@ def test_stalled_gripper_warms() -> None:
     assert world.current_a[5] > 1.0
     assert world.temperature_c[5] > cool + 0.5
     assert np.isclose(world.position_rad[5] * arm.HALF_GAP_M_PER_RAD, CUP_RADIUS_M, atol=0.001)
+
+
+@pytest.mark.parametrize("goal", [START_RAD, arm.HIGH_RAD * [0, 0, 1, 0, 0, 0.5]])
+def test_an_arm_that_has_sunk_onto_the_table_lifts_off_it(goal: np.ndarray) -> None:
+    world = World(1)
+    world.cups = []
+    world.servos.place(np.array([0.0, 0.98, 2.29, 1.04, 0.0, 0.6]))
+    world.step(8.0)
+    assert world.velocity_rad_s == pytest.approx(0.0, abs=1e-3)
+    assert arm.tip_position(world.servos.link_rad)[2] == pytest.approx(PAD_HALF_HEIGHT_M, abs=1e-4)
+    world.goal_rad[:] = sunk = world.position_rad
+    world.torque_on[:] = True
+    for way in np.linspace(0.0, 1.0, 150):
+        world.goal_rad[:] = sunk + way * (goal - sunk)
+        world.step(0.02)
+        assert arm.tip_position(world.servos.link_rad)[2] > PAD_HALF_HEIGHT_M - 1e-3
+    world.step(1.0)
+    assert world.position_rad == pytest.approx(goal, abs=0.02)
+
+
+def test_an_arm_that_is_told_to_reach_through_the_table_stays_above_it() -> None:
+    world = World(1)
+    world.cups = []
+    world.torque_on[:] = True
+    for _ in range(200):
+        world.goal_rad[1] += 0.01
+        world.step(0.02)
+        assert arm.tip_position(world.servos.link_rad)[2] > PAD_HALF_HEIGHT_M - 1e-3
+    assert world.current_a[1] > 1.0

@@ -9,7 +9,7 @@ import pytest
 
 from drivers.errors import DriverError
 from edge_runtime.cli import main
-from edge_runtime.doctor import cameras, examine, motors, text
+from edge_runtime.doctor import cameras, disk, examine, motors, text
 from edge_runtime.doctor.check import Check, Group
 from tests.edge_runtime.doctor.machine import Machine
 from tests.edge_runtime.sim_arm import robot as sim_arm
@@ -25,7 +25,7 @@ def test_a_group_that_breaks_off_keeps_none_of_the_others_from_being_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> list[Check]:
-        raise DriverError("bus 'arm': fell over: pick it up")
+        raise DriverError("bus arm: fell over: pick it up")
 
     monkeypatch.setattr(motors, "check", broken)
     monkeypatch.setattr(cameras, "check", lambda robot: [Check("camera base", "ok", "fine")])
@@ -36,8 +36,28 @@ def test_a_group_that_breaks_off_keeps_none_of_the_others_from_being_looked_at(
     )
     assert [group.name for group in groups] == told
     assert told[-2:] == ["motors", "cameras"]
-    assert groups[-2].checks == (Check("motors", "bad", "bus 'arm': fell over: pick it up"),)
+    assert groups[-2].checks == (Check("motors", "bad", "bus arm: fell over: pick it up"),)
     assert groups[-1].checks == (Check("camera base", "ok", "fine"),)
+
+
+def test_a_check_that_itself_is_broken_hides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> list[Check]:
+        raise ValueError("not a\nnumber")
+
+    monkeypatch.setattr(disk, "check", broken)
+    *_, last = examine.examine(None, Machine(tmp_path, {}), tmp_path)
+    (found,) = last.checks
+    assert (found.level, found.found) == ("unknown", "this examination broke off: ValueError: not a number")
+
+
+def test_e_stops_are_looked_at_after_the_cameras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(motors, "check", lambda robot, bus: [])
+    monkeypatch.setattr(cameras, "check", lambda robot: [])
+    sim_arm(tmp_path)
+    with (tmp_path / "robot.toml").open("a") as file:
+        file.write('[[estops]]\nname = "desk"\nkind = "button"\ndevice = "./none"\ninput = "KEY_SPACE"\n')
+    *_, last = examine.examine(tmp_path / "robot.toml", Machine(tmp_path, {}), tmp_path)
+    assert (last.name, [check.level for check in last.checks]) == ("hand", ["bad"])
 
 
 GROUPS = [

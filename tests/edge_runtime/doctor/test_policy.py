@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from edge_runtime.bundle import MANIFEST, open_bundle
+from edge_runtime.bundle import MANIFEST, Bundle, open_bundle
+from edge_runtime.bundle_spec import PoseSpec, PoseVector, VectorSpec
 from edge_runtime.config import Robot
 from edge_runtime.doctor import policy
+from edge_runtime.doctor.check import Check
 from edge_runtime.engines.key import BuildOptions, EngineKey, Place
 from edge_runtime.engines.store import Store
 from edge_runtime.errors import BackendError
-from tests.edge_runtime import tiny_bundle
+from tests.edge_runtime import fakes, sim_arm, tiny_bundle
 from tests.edge_runtime.fakes import robot
 
 HERE = Place("trt", "10.3.0", "sm87", "Orin", "36.4.3")
@@ -46,6 +49,50 @@ def test_a_bundle_for_another_robot_is_said_to_be_whole_and_not_to_fit(bundle: P
     whole, fit, engines = policy.check(with_bundle(bundle))
     assert (whole.level, fit.level) == ("ok", "bad")
     assert (engines.level, engines.found) == ("ok", "backend ort needs none")
+
+
+POSED = msgspec.structs.replace(
+    fakes.spec(("x", "y", "z", "roll", "pitch", "yaw", "gripper"), ("base",), units=""),
+    state=VectorSpec((), (), 0),
+    control_mode="delta",
+    pose=PoseSpec("base", PoseVector("euler_xyz", (0.0,), (1.0,))),
+)
+
+
+def posed(bundle: Path, arm: Robot, **shape: str) -> Check:
+    """What is said of a policy in end-effector space, of `arm` with another `shape`."""
+    kinematics = msgspec.structs.replace(arm.kinematics, **shape)
+    manifest = msgspec.structs.replace(open_bundle(bundle).manifest, spec=POSED)
+    one = msgspec.structs.replace(arm, cameras=arm.cameras[:1], kinematics=kinematics)
+    return policy.fit(one, Bundle(bundle, manifest))
+
+
+def test_the_arms_shape_must_serve_a_policys_poses(bundle: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pinocchio", reason="kinematics needs pin: pip install '.[kinematics]'")
+    arm = sim_arm.robot(tmp_path)
+    (tmp_path / "broken.urdf").write_text("<robot")
+    assert posed(bundle, arm) == Check("fit", "ok", "cameras are the policy's, and the arm's shape serves its poses")
+    (bus,) = arm.buses
+    far = msgspec.structs.replace(bus.joints[1], position=(-3.1, 3.1))
+    wide = msgspec.structs.replace(bus, joints=(bus.joints[0], far, *bus.joints[2:]))
+    for found, says in (
+        (posed(bundle, arm, urdf=str(tmp_path / "none.urdf")), "none.urdf"),
+        (posed(bundle, arm, urdf=str(tmp_path / "broken.urdf")), "broken.urdf"),
+        (posed(bundle, arm, tip="elbow"), "elbow"),
+        (posed(bundle, arm, gripper="shoulder_pan"), "no gripper"),
+        (posed(bundle, msgspec.structs.replace(arm, buses=(wide,))), "narrow it"),
+    ):
+        assert (found.name, found.level) == ("fit", "bad")
+        assert says in found.found
+
+
+def test_without_the_library_for_poses(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pinocchio", None)
+    for name in ("edge_runtime.pose_space", "edge_runtime.kinematics"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    found = posed(bundle, sim_arm.robot(tmp_path))
+    assert found.level == "bad"
+    assert "pip install '.[kinematics]'" in found.found
 
 
 def test_engines_are_those_of_this_machine(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

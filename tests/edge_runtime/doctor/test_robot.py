@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -67,21 +68,28 @@ def test_a_warm_motor_and_one_with_a_fault(servos: Servos) -> None:
     assert looked(servos)[second] == Check(second, "bad", servos.fault)
 
 
-def test_a_bus_that_does_not_answer(servos: Servos) -> None:
-    servos.trouble["connect"] = Disconnected(
-        "bus 'arm' on /dev/x: permission denied: add this user to the port's group"
+def test_no_more_of_the_time_is_the_line_than_there_was(servos: Servos, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Servos, "read_wire_s", 0.5)
+    measured = re.search(
+        r"read in ([\d.]+) ms, at most ([\d.]+) ms of it the line", looked(servos)["answers arm"].found
     )
+    assert measured is not None
+    assert measured[1] == measured[2]
+
+
+def test_a_bus_that_does_not_answer(servos: Servos) -> None:
+    servos.trouble["connect"] = Disconnected("bus arm on /dev/x: permission denied: add this user to the port's group")
     (only,) = looked(servos).values()
     assert only.level == "bad"
     assert only.found.endswith("add this user to the port's group")
-    servos.trouble = {"read_state": Timeout("bus 'arm': no motor answers: is their supply on?")}
+    servos.trouble = {"read_state": Timeout("bus arm: no motor answers: is their supply on?")}
 
     def connect(deadline_ns: int) -> None:
         servos.calls.append("connect")
 
     servos.connect = connect  # type: ignore[method-assign]
     *_, last = looked(servos).values()
-    assert (last.level, last.found) == ("bad", "bus 'arm': no motor answers: is their supply on?")
+    assert (last.level, last.found) == ("bad", "bus arm: no motor answers: is their supply on?")
     assert servos.calls[-1] == "disconnect"
 
 
@@ -165,6 +173,27 @@ def test_no_calibration_and_a_damaged_one(tmp_path: Path) -> None:
     calibration_files.latency_file(tmp_path, "base").write_text("{")
     *_, late = calibration.check(settings)
     assert late.level == "bad"
+
+
+def test_a_date_that_never_was_is_one_line(tmp_path: Path) -> None:
+    settings = calibrated(tmp_path, calibration_files.now())
+    file = calibration_files.latency_file(tmp_path, "base")
+    file.write_text(re.sub(r"\d+-\d+-\d+T\d+:\d+:\d+Z", "2026-13-99T99:99:99Z", file.read_text()))
+    *_, late = calibration.check(settings)
+    assert late.level == "bad"
+    assert "there is no such time" in late.found
+
+
+def test_another_camera_than_the_one_that_was_calibrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = calibrated(tmp_path, calibration_files.now())
+    monkeypatch.setattr(cameras, "look", lambda named, seconds: [Look(named[0]), Look(named[1], "is not there")])
+    base, known, wrist = cameras.check(settings)
+    assert (base.name, known.name, known.level, wrist.level) == ("camera base", "calibrated base", "bad", "bad")
+    assert f"{calibration_files.latency_file(tmp_path, 'base')} belongs to another camera" in known.found
+    monkeypatch.setattr(calibration.calibrated, "camera_identity", lambda one: "")
+    _, known, _ = cameras.check(settings)
+    assert known == Check("calibrated base", "ok", "this is the camera that was calibrated")
+    assert calibration.camera(robot(), robot().cameras[0]) is None
 
 
 # ── a robot that runs, and the disk ─────────────────────────────────────────────────────────────────────────────────

@@ -56,6 +56,13 @@ def test_a_port_that_is_not_there(tmp_path: Path) -> None:
     assert (found.name, found.level) == ("port arm", "bad")
 
 
+def test_a_can_interface_that_is_not_there(tmp_path: Path) -> None:
+    (found,) = serial.check(Machine(tmp_path, {}), bus("can0"))
+    assert (found.name, found.level) == ("port arm", "bad")
+    assert "`ip link`" in found.remedy
+    assert "serial" not in found.remedy
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may open everything")
 def test_no_permission(tmp_path: Path) -> None:
     host = Machine(tmp_path, {"/dev/ttyUSB0": ""})

@@ -299,7 +299,7 @@ def test_a_backend_is_found_by_both_spellings(monkeypatch: pytest.MonkeyPatch, b
     fakes.forget()
     said = str(run("verify", str(bundle), "--backend", spelling).exception)
     assert said.startswith("backend trt_rtx: ")
-    assert said.endswith("pip install 'edge-runtime[rtx]'")
+    assert said.endswith("pip install '.[rtx]' in the checkout")
 
 
 @pytest.mark.parametrize(("instead", "code"), [(RIGHT, 0), (WRONG, 1)])
