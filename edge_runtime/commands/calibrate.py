@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import click
@@ -157,10 +157,11 @@ def _folder(settings: Robot, file: str) -> Path:
     if not settings.calibration:
         raise EdgeError(f'{file}: names no folder for what is measured: add calibration = "calibration" at its top')
     folder = Path(settings.calibration)
-    folder.mkdir(parents=True, exist_ok=True)  # what cannot be kept is said before anything is measured
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise EdgeError(f"{folder}: is not writable: what is measured could not be kept")
-    return folder
+    try:  # what could not be kept is said before anything is measured
+        with TemporaryDirectory(dir=next(place for place in (folder, *folder.parents) if place.is_dir())):
+            return folder
+    except OSError as error:
+        raise EdgeError(f"{folder}: what is measured could not be kept there: {error.strerror}") from error
 
 
 def _one(known: tuple[N, ...], name: str | None, what: str) -> N:
