@@ -37,8 +37,8 @@ import numpy as np
 import scservo_sdk
 from rich.progress import Progress
 
-from drivers.dynamixel import feetech_packets
 from drivers.dynamixel import packets as dynamixel_packets
+from drivers.feetech import packets as feetech_packets
 from drivers.motors import dynamixel, feetech
 from drivers.motors.base import BusSettings, MotorSettings
 from drivers.sim.alone import ServosAlone
