@@ -40,7 +40,7 @@ def test_yardstick_matmul(stage: Time) -> None:
 
 
 def test_setpoint(stage: Time) -> None:
-    """The arithmetic of one control tick: interpolate the chunk, hold it to the limits."""
+    """The arithmetic of one control tick: the curve through the chunk, held to the limits; both ways of the limiter."""
     text = resources.files("drivers.sim").joinpath("robot.toml").read_bytes()
     robot = config_check.parse(text, Path())
     limits = Limits.of(robot)
