@@ -47,7 +47,7 @@ def test_setpoint(stage: Time) -> None:
     limiter = Limiter(limits, 0.01)
     start = np.array([joint.start_rad for joint in robot.joints])
     limiter.start_from(start)
-    follow, chunk = Follow(limits, limiter), Chunk(16, 6, 100_000_000)
+    follow, chunk = Follow(limiter), Chunk(16, 6, 100_000_000)
     chunk.actions[:] = start + np.linspace(0.0, 0.4, 16)[:, None]
     follow.begin(chunk)
     wanted, setpoint = Reference(6), np.zeros(6)

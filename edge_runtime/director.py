@@ -73,7 +73,7 @@ class Director:
         self._estops = estops
         self._hand = hand
         self._hand_age_ms = robot.deadlines.hand_age_ms
-        self._follow = Follow(limits, limiter)
+        self._follow = Follow(limiter)
         self._stop = Stop(limiter)
         readings = hand.readings if hand is not None else None
         self._takeover = Takeover(limits, limiter, pacer.period_ns / 1e9, readings)

@@ -47,8 +47,8 @@ class Follow:
     v = (q[k+1] - q[k-1])/(2·dt), a = (q[k+1] - 2·q[k] + q[k-1])/dt². At its ends the chunk is taken to go on evenly.
     """
 
-    def __init__(self, limits: Limits, limiter: Limiter) -> None:
-        n = len(limits.names)
+    def __init__(self, limiter: Limiter) -> None:
+        n = len(limiter.position_rad)
         self.chunk: Chunk | None = None
         self.over = False
         """The last action was due."""
@@ -156,18 +156,17 @@ class Move:
     def __init__(self, limits: Limits) -> None:
         n = len(limits.names)
         self._limits = limits
-        self._from: Floats = np.zeros(n)
-        self._way: Floats = np.zeros(n)
-        self._to: Floats = np.zeros(n)
+        self._from: Floats = np.zeros((3, n))
+        self._to: Floats = np.zeros((3, n))
+        self._curve: Floats = np.zeros((6, n))
         self._began_ns = 0
         self.duration_ns = 0
 
     def begin(self, from_rad: Floats, to_rad: Floats, t_ns: int) -> None:
         """At rest at `from_rad` at time `t_ns`, at rest at `to_rad` after `duration_ns`."""
-        self._from[:] = from_rad
-        self._to[:] = to_rad
-        np.subtract(to_rad, from_rad, out=self._way)
-        way = np.abs(self._way)
+        self._from[0] = from_rad
+        self._to[0] = to_rad
+        way = np.abs(to_rad - from_rad)
         seconds = max(
             float(np.max(1.875 * way / self._limits.velocity)),
             math.sqrt(float(np.max(self._A_PEAK * way / self._limits.acceleration))),
@@ -175,18 +174,15 @@ class Move:
         )
         self.duration_ns = math.ceil(seconds * 1e9)
         self._began_ns = t_ns
+        if self.duration_ns:
+            quintic(self._from, self._to, self.duration_ns / 1e9, self._curve)
 
     def sample(self, t_ns: int, out: Reference) -> bool:
         elapsed_ns = t_ns - self._began_ns
         if elapsed_ns >= self.duration_ns:
-            out.hold(self._to)
+            out.hold(self._to[0])
             return True
-        x, seconds = max(elapsed_ns, 0) / self.duration_ns, self.duration_ns / 1e9
-        np.multiply(self._way, x * x * x * (10.0 + x * (6.0 * x - 15.0)), out=out.position_rad)
-        out.position_rad += self._from
-        np.multiply(self._way, 30.0 * x * x * (1.0 + x * (x - 2.0)) / seconds, out=out.velocity_rad_s)
-        np.multiply(self._way, 60.0 * x * (1.0 + x * (2.0 * x - 3.0)) / seconds**2, out=out.acceleration_rad_s2)
-        out.rest = False
+        evaluate(self._curve, max(elapsed_ns, 0) / 1e9, out)
         return False
 
     def postpone(self, duration_ns: int) -> None:

@@ -167,7 +167,7 @@ def chunk(actions: np.ndarray, dt_ns: int = 50 * MS) -> Chunk:
 
 
 def follower(actions: np.ndarray, dt_ns: int = 50 * MS, at: Limits = WIDE) -> Follow:
-    follow = Follow(at, limiter(at))
+    follow = Follow(limiter(at))
     follow.begin(chunk(actions, dt_ns))
     return follow
 
@@ -235,7 +235,7 @@ def test_a_chunk_before_its_first_action_and_after_its_last() -> None:
 @given(bounds, st.lists(triple, min_size=1, max_size=6))
 def test_behind_the_last_action_a_chunk_comes_to_rest_within_the_limits(at: Limits, rows: list) -> None:
     guard = limiter(at, rows[0])
-    follow = Follow(at, guard)
+    follow = Follow(guard)
     follow.begin(chunk(np.array(rows)))
     check(emitted(follow, guard, 5 * MS, 60.0), 0.005, at)
     assert follow.over
@@ -244,7 +244,7 @@ def test_behind_the_last_action_a_chunk_comes_to_rest_within_the_limits(at: Limi
 
 def test_a_chunk_that_rests_holds_its_last_action() -> None:
     actions, out = np.ones((2, 3)), Reference(3)
-    follow = Follow(WIDE, limiter(WIDE))
+    follow = Follow(limiter(WIDE))
     made = chunk(actions)
     made.rests = True
     follow.begin(made)
@@ -256,5 +256,5 @@ def test_a_chunk_that_rests_holds_its_last_action() -> None:
 
 def test_without_a_chunk_the_arm_comes_to_rest() -> None:
     out = Reference(3)
-    assert Follow(WIDE, limiter(WIDE)).sample(T0, out)
+    assert Follow(limiter(WIDE)).sample(T0, out)
     assert out.rest
