@@ -146,6 +146,13 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Arm at power-on without a person. Off unless the owner asks for it."""
 
 
+class Motion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """From a chunk to setpoints (docs/motion.md)."""
+
+    seam: Literal["blend", "ensemble", "committed", "guided", "none"] = "blend"
+    """How a new chunk takes over from the running one."""
+
+
 class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The control thread."""
 
@@ -282,6 +289,8 @@ class Robot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """The arm that a person takes over with."""
     gamepad: Gamepad | None = None
     """The gamepad that a person takes over with, where there is no leader."""
+    motion: Motion = Motion()
+    """From a chunk to setpoints."""
     control: Control = Control()
     """The control thread."""
     deadlines: Deadlines = Deadlines()

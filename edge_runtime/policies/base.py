@@ -29,6 +29,21 @@ class Prompt:
 
 
 @dataclass
+class Ahead:
+    """What the arm does already while a policy thinks, for one whose chunk is to go on from it. Reused, in place.
+
+    Row k of `actions` [horizon, dims], in the robot's own units, is where the running chunk is when row k of the new
+    one is due.
+    """
+
+    actions: Floats
+    committed: int = 0
+    """Rows that will have been sent by the time the new chunk is there: it cannot change them any more."""
+    known: int = 0
+    """Rows that the running chunk has at all; `actions` means nothing behind them."""
+
+
+@dataclass
 class Observation:
     """What the robot sees now and what it was told.
 
@@ -39,6 +54,8 @@ class Observation:
     frames: Mapping[str, Frame]
     state: Floats
     prompt: Prompt
+    ahead: Ahead | None = None
+    """Of the running chunk, where there is one and the seam between chunks is the policy's business."""
 
 
 class Policy(Protocol):
