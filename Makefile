@@ -3,7 +3,7 @@
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 WORKERS ?= 2
-SETTINGS := pyproject.toml constraints.txt .ci/venv
+SETTINGS := pyproject.toml constraints.txt .ci/venv edge_runtime/exchange.c
 VENV := .venv/bin/python
 export TORCH_INDEX WORKERS
 .DEFAULT_GOAL := help
@@ -45,9 +45,21 @@ test-runtime: ## tests without torch on each Python of 3.10-3.13 that is here
 bench: .venv/.dev ## stage and deadline benchmarks against benchmarks/budgets.toml
 	@$(VENV) -m benchmarks.bench
 
+.PHONY: soak
+soak: .venv/.dev ## a million control ticks on a simulated clock: memory flat, no drift, no lost event; about 6 minutes
+	@$(VENV) -m benchmarks.soak
+
+.PHONY: faults
+faults: .venv/.dev ## break one thing after another under the simulated arm; hold what happens to bounds
+	@$(VENV) -m benchmarks.faults
+
 .PHONY: compile-matrix
 compile-matrix: .venv/.dev ## every graph of every family and precision through TensorRT-RTX for SM86; no GPU needed
 	@$(VENV) -m benchmarks.compile_matrix
+
+.PHONY: seams
+seams: .venv/.export ## how chunks are joined, by how long the policy takes: table, docs/seams.svg; up to 2 h, resumes
+	@$(VENV) -m benchmarks.seams
 
 .PHONY: demo-policy
 demo-policy: .venv/.export ## train the demo checkpoint anew: up to 2 h on two cores, minutes on a GPU; resumes
@@ -55,7 +67,7 @@ demo-policy: .venv/.export ## train the demo checkpoint anew: up to 2 h on two c
 
 .PHONY: clean
 clean: ## remove what was built and installed; keeps runs/
-	@rm -rf .venv .venv-3.* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	@rm -rf .venv .venv-3.* edge_runtime/*.so build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.%: $(SETTINGS)

@@ -15,12 +15,12 @@ from edge_runtime import config_check
 from edge_runtime.backends import ort
 from edge_runtime.bundle import open_bundle
 from edge_runtime.chunk import Chunk
+from edge_runtime.follow import Follow
 from edge_runtime.limits import Limits
 from edge_runtime.policies.base import Observation
 from edge_runtime.policies.flow import Runner
 from edge_runtime.reference import Reference
 from edge_runtime.safety import Limiter
-from edge_runtime.trajectory import Follow
 
 
 def test_yardstick_python(stage: Time) -> None:
@@ -47,9 +47,9 @@ def test_setpoint(stage: Time) -> None:
     limiter = Limiter(limits, 0.01)
     start = np.array([joint.start_rad for joint in robot.joints])
     limiter.start_from(start)
-    follow, chunk = Follow(limiter), Chunk(16, 6, 100_000_000)
+    follow, chunk = Follow(limits, limiter, 10_000_000), Chunk(16, 6, 100_000_000)
     chunk.actions[:] = start + np.linspace(0.0, 0.4, 16)[:, None]
-    follow.begin(chunk)
+    follow.begin(chunk, 0, 0)
     wanted, setpoint = Reference(6), np.zeros(6)
     t_ns = 0
 

@@ -9,15 +9,20 @@ from __future__ import annotations
 import errno
 import logging
 import select
+import struct
 import time
 
 import can
 
 from drivers.errors import Disconnected, Timeout
+from drivers.tap import NOBODY, Tap
 
 _VIRTUAL = "virtual:"
 _BUS_OFF = 0x40
 """In the id of an error frame (CAN_ERR_BUSOFF, linux/can/error.h): the controller has left the bus."""
+_ID = struct.Struct("<I")
+_CLASSIC = 8
+"""Data bytes of a classic CAN frame."""
 _FULL = (errno.ENOBUFS, None)
 """python-can gives no number where the socket takes no more."""
 
@@ -35,6 +40,10 @@ class CanPort:
         self._bus: can.BusABC | None = None
         self._fds: list[int] = []
         self._lost = ""
+        self._frame = bytearray(_ID.size + _CLASSIC)
+        self._shown = memoryview(self._frame)
+        self.tap: Tap = NOBODY
+        """Is shown every frame: four bytes of id, lowest first and with the flags of linux/can.h, then its data."""
 
     @property
     def is_open(self) -> bool:
@@ -62,6 +71,7 @@ class CanPort:
         """Hand one frame to the interface."""
         try:
             self._opened().send(message, _left_s(deadline_ns))
+            self.tap.sent(self._seen(message))
         except can.CanOperationError as error:
             if error.error_code in _FULL and self._fds:
                 raise Timeout(
@@ -82,6 +92,8 @@ class CanPort:
             message = bus.recv(left_s)
         except (OSError, ValueError, can.CanError) as error:
             raise self._gone(str(error)) from None
+        if message is not None:
+            self.tap.received(self._seen(message))
         if message is not None and message.is_error_frame and message.arbitration_id & _BUS_OFF:
             raise self._gone("bus-off: too many errors")
         return message
@@ -90,6 +102,14 @@ class CanPort:
         """Throw away what has arrived so far."""
         while self.receive(0) is not None and time.monotonic_ns() < deadline_ns:
             pass
+
+    def _seen(self, message: can.Message) -> memoryview:
+        """A frame for the tap, in a buffer that the next one uses again."""
+        size = min(len(message.data), _CLASSIC)
+        flags = message.is_extended_id << 31 | message.is_remote_frame << 30 | message.is_error_frame << 29
+        _ID.pack_into(self._frame, 0, message.arbitration_id | flags)
+        self._frame[_ID.size : _ID.size + size] = message.data[:size]
+        return self._shown[: _ID.size + size]
 
     def _opened(self) -> can.BusABC:
         if self._bus is None:

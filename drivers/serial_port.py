@@ -16,6 +16,7 @@ import time
 import serial
 
 from drivers.errors import Disconnected, Timeout
+from drivers.tap import NOBODY, Tap
 
 BITS_PER_BYTE = 10
 """8N1: a start bit, eight of data, a stop bit."""
@@ -41,6 +42,8 @@ class SerialPort:
         self._port: serial.Serial | None = None
         self._fd = -1
         self._fds: list[int] = []
+        self.tap: Tap = NOBODY
+        """Is shown every byte, also those that are thrown away."""
 
     @property
     def is_open(self) -> bool:
@@ -57,6 +60,11 @@ class SerialPort:
         self._port = port
         self._fd = port.fileno()
         self._fds = [self._fd]
+
+    def descriptor(self) -> int:
+        """The file descriptor of the open port, which does not block."""
+        self._check_open()
+        return self._fd
 
     def close(self) -> None:
         """Close the port if it is open."""
@@ -75,13 +83,15 @@ class SerialPort:
             return False
         return True
 
-    def write(self, data: bytes | bytearray, deadline_ns: int) -> None:
+    def write(self, data: bytes | bytearray | memoryview, deadline_ns: int) -> None:
         """Hand all of `data` to the port."""
         self._check_open()
         view = memoryview(data)
         while True:
             try:
-                view = view[os.write(self._fd, view) :]
+                count = os.write(self._fd, view)
+                self.tap.sent(view[:count])
+                view = view[count:]
             except BlockingIOError:
                 pass
             except OSError as error:
@@ -105,6 +115,7 @@ class SerialPort:
                 raise self._gone(error) from None
             if count == 0:  # readable, and nothing to read: the other end is gone
                 raise self._gone(None)
+            self.tap.received(view[:count])
             return count
 
     def discard_input(self, scratch: memoryview) -> None:
@@ -112,7 +123,9 @@ class SerialPort:
         self._check_open()
         while True:
             try:
-                if os.readv(self._fd, [scratch]) < len(scratch):
+                count = os.readv(self._fd, [scratch])
+                self.tap.received(scratch[:count])
+                if count < len(scratch):
                     return
             except BlockingIOError:
                 return

@@ -51,7 +51,7 @@ class JointSpace:
 
     def plan(self, actions: Numbers, measured_rad: Floats, chunk: Chunk) -> None:  # noqa: ARG002
         np.multiply(actions, self._rad, out=chunk.actions)
-        chunk.start_ns, chunk.rests = chunk.capture_ns, False
+        chunk.start_ns, chunk.rests = chunk.observed_ns, False
 
     def told(self, setpoint_rad: Floats, actions: Numbers) -> bool:
         np.divide(setpoint_rad, self._rad, out=actions, casting="same_kind")

@@ -14,12 +14,16 @@ from drivers.errors import DriverError
 from drivers.estops.base import Estop
 from drivers.hands.base import Hand
 from drivers.motors.base import MotorBus
-from edge_runtime import calibrated, machine, realtime, signals
+from edge_runtime import calibrated, exchange, machine, realtime, signals
 from edge_runtime.action_space import action_space
+from edge_runtime.ahead import Running
+from edge_runtime.arena import private
+from edge_runtime.black_box import BlackBox
 from edge_runtime.clock import MonotonicClock
 from edge_runtime.config import Robot
 from edge_runtime.control_socket import ControlSocket
 from edge_runtime.devices import make_bus, make_camera, make_estop, make_hand
+from edge_runtime.ensemble import Ensemble
 from edge_runtime.estop import EstopThread
 from edge_runtime.events import EventQueue
 from edge_runtime.fit import check_fit
@@ -86,6 +90,9 @@ def run_robot(
         )
         loop = session.loop
         parts.callback(loop.buses.disconnect)
+        if session.black_box is not None:
+            parts.callback(session.black_box.stop)
+            session.black_box.start([line.bus for line in loop.buses.lines], session.cameras)
         loop.buses.connect()
         for line in loop.buses.lines:
             for note in line.bus.notes:
@@ -97,7 +104,7 @@ def run_robot(
         parts.callback(session.inference.stop)
         session.inference.start(session.policy.prompt(robot.policy.instruction or robot.name))
         _wait_for_frames(session.cameras)
-        housekeeping = Housekeeping(control, session.handle, session.events)
+        housekeeping = Housekeeping(control, session.handle, session.events, session.black_box)
         parts.callback(housekeeping.stop)
         housekeeping.start()
         if session.recording is not None:
@@ -123,7 +130,14 @@ def run_robot(
 def _policy(robot: Robot) -> Policy:
     policy = robot.policy
     return open_policy(
-        Path(policy.bundle), policy.backend, policy.threads, policy.flow_steps, policy.seed, policy.on_malformed
+        Path(policy.bundle),
+        policy.backend,
+        policy.threads,
+        policy.flow_steps,
+        policy.seed,
+        policy.on_malformed,
+        robot.motion.seam,
+        policy.prefix_every,
     )
 
 
@@ -145,8 +159,13 @@ def _assemble(
     kept = int(kept_s * robot.control.rate_hz)
     clock, arrived, stuck = MonotonicClock(), threading.Event(), realtime.StuckTimer()
     events = EventQueue(clock)
-    link = Link(space.rows, len(robot.joints), round(spec.dt_s * 1e9))
-    ticks, inferences = Ticks(kept, len(robot.joints)), Inferences(kept)
+    dt_ns = round(spec.dt_s * 1e9)
+    link = Link(space.rows, len(robot.joints), dt_ns)
+    black_box = None
+    if robot.black_box.folder:
+        black_box = BlackBox(robot, space.rows, clock=clock, report=events.report, closing=lambda: loop.closing)
+    allocate = private if black_box is None else black_box.arena.array
+    ticks, inferences = Ticks(kept, len(robot.joints), allocate), Inferences(kept, allocate)
     threads = [
         CameraThread(camera, arrived=arrived, report=events.report, delay_ns=_delay_ns(robot, camera.settings.name))
         for camera in cameras
@@ -164,6 +183,7 @@ def _assemble(
         pet=stuck.pet,
         estops=inputs,
         hand=hand_thread,
+        exchange=_exchange(),
     )
     director, recording = loop.director, None
     if record_to is not None:
@@ -178,6 +198,9 @@ def _assemble(
         report=events.report,
         space=space,
         recording=recording,
+        chunks=None if black_box is None else black_box.rings.chunks,
+        running=Running(spec) if robot.motion.seam in ("committed", "guided") else None,
+        ensemble=Ensemble(space.rows, len(robot.joints), dt_ns) if robot.motion.seam == "ensemble" else None,
     )
     if robot.policy.instruction:
         director.prompt = policy.prompt(robot.policy.instruction)
@@ -195,10 +218,19 @@ def _assemble(
         inference=inference,
         loop=loop,
         recording=recording,
+        black_box=black_box,
         estops=inputs,
         hand=hand_thread,
     )
     return session, stuck
+
+
+def _exchange() -> exchange.Exchange | None:
+    found = exchange.load()
+    if isinstance(found, str):
+        _log.info("serial cycle: %s", found)
+        return None
+    return found
 
 
 def _delay_ns(robot: Robot, camera: str) -> int:

@@ -62,7 +62,7 @@ def open_bundle(path: Path) -> Bundle:
     """
     if not path.is_dir():
         raise BundleError(f"{path}: no such bundle; make one with `edge export CHECKPOINT -o {path}`")
-    manifest = _read_manifest(path / MANIFEST)
+    manifest = read_manifest(path / MANIFEST)
     for name, entry in manifest.files.items():
         _check_file(path, name, entry)
     unlisted = sorted(_present(path) - set(manifest.files))
@@ -85,7 +85,8 @@ def open_bundle(path: Path) -> Bundle:
     return Bundle(path, manifest)
 
 
-def _read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
+    """What the file manifest.json at `path` says; `BundleError` where it is not as it was sealed, or cannot be."""
     try:
         text = path.read_bytes()
     except OSError as error:

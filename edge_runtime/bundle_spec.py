@@ -56,18 +56,24 @@ class Normalisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clip: float = 0.0
 
 
-class FlowSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="flow", tag_field="kind"):
+class FlowSpec(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag="flow", tag_field="kind"
+):
     """Flow matching head: Euler steps from t_start to t_end; x starts as normal noise [horizon, action.padded].
 
     The step graph reads the outputs of the prefix graph that `cache` names. `constants` (a safetensors file) holds per
     step count `cond.<steps>` float32 [steps, ...]: what the step graph must know of t, for every count up to `steps`.
+    `committed`: how many first rows of a chunk it was taught to be given clean. Where it is above 0, the step graph
+    takes `committed` bool [1, horizon], which rows are, and `clean`, what it must know of t_end; constants hold that
+    as `cond.clean` float32 [1, ...]. It is written where it says something: other bundles are what they were.
     """
 
     steps: int
     t_start: float
     t_end: float
     cache: tuple[str, ...]
-    noise: Literal["normal"] = "normal"
+    noise: Literal["normal"] = msgspec.field(default_factory=lambda: "normal")  # a factory: it is always written
+    committed: int = 0
 
 
 class BinScheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="bins", tag_field="kind"):
@@ -134,6 +140,8 @@ GRAPHS: dict[type[Head], tuple[str, ...]] = {
     RegressionSpec: ("image", "model"),
 }
 """The graphs of each kind of head."""
+GUIDE = "guide"
+"""The graph that a flow head may have beside them: one step and how to pull it (`export.guide`)."""
 
 
 class PromptSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -298,8 +306,9 @@ def _impossible(manifest: Manifest) -> Iterator[str]:
         yield from _impossible_quantization(manifest.quantization)
     spec = manifest.spec
     wanted = GRAPHS[type(spec.head)]
+    more = {GUIDE} & set(manifest.graphs) if isinstance(spec.head, FlowSpec) else set()
     for field, found in (("graphs", manifest.graphs), ("costs", manifest.costs)):
-        if set(found) != set(wanted):
+        if set(found) != {*wanted, *more}:
             yield f"{field}: has {', '.join(found)}; this head needs {', '.join(wanted)}"
     yield from _impossible_cameras(spec)
     positive = {
@@ -383,6 +392,8 @@ def _impossible_head(spec: PolicySpec) -> Iterator[str]:
             yield "spec.head.cache: the step graph reads nothing of the prefix"
         if head.t_start == head.t_end or not math.isfinite(head.t_end - head.t_start):
             yield f"spec.head: runs from {head.t_start} to {head.t_end}"
+        if not 0 <= head.committed < spec.horizon:
+            yield f"spec.head.committed: {head.committed} of {spec.horizon} actions; at least one must be open"
     elif isinstance(head, TokenSpec):
         if not 0 < head.max_new < 1e5:
             yield f"spec.head.max_new: {head.max_new} is not a positive number"

@@ -1,5 +1,7 @@
 """Several motor buses as one arm: writes all, then reads all, and remembers which of them fails.
 
+A cycle begins with its slot. Where all buses can say what they would send, an `Exchange` sends it and receives the
+answers without the interpreter; Python does the whole of it otherwise, and what is left of it always.
 A bus that fails in a cycle raises nothing here: its misses are counted, and the watchdog decides what they mean for the
 whole arm. Outside the cycle (connecting, torque, the safe action) calls may take up to `ACTION_NS` each.
 """
@@ -7,12 +9,15 @@ whole arm. Outside the cycle (connecting, torque, the safe action) calls may tak
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drivers.errors import Disconnected, DriverError, Overload, ProtocolError
-from drivers.motors.base import Identity, MotorBus
+from drivers.motors.base import Cycle, Identity, MotorBus
 from edge_runtime.clock import Clock
+from edge_runtime.exchange import Exchange
 from edge_runtime.limits import Floats
 
 ACTION_NS = 1_000_000_000
@@ -97,14 +102,37 @@ class Line:
 class Buses:
     """All lines in joint order. `setpoint_rad` and `measured_rad` are [n] over all of them."""
 
-    def __init__(self, buses: Sequence[MotorBus], clock: Clock, cycle_ns: int, verify: Verify | None = None) -> None:
-        """`verify` raises `DriverError` where a bus that has just been connected has motors that it must not have."""
+    def __init__(
+        self,
+        buses: Sequence[MotorBus],
+        clock: Clock,
+        cycle_ns: int,
+        verify: Verify | None = None,
+        exchange: Exchange | None = None,
+    ) -> None:
+        """`verify` raises `DriverError` where a bus that has just been connected has motors that it must not have.
+
+        `exchange` goes by the real time, whatever `clock` says.
+        """
         sizes = [len(bus.settings.motors) for bus in buses]
         self._clock = clock
         self._verify = verify
+        self._exchange = exchange
+        self.began_ns = 0
+        """When the slot of the last cycle had come."""
+        self.sent_ns = 0
+        """When its setpoints were handed over, or would have been."""
+        self.ended_ns = 0
         self.setpoint_rad: Floats = np.zeros(sum(sizes))
         self.measured_rad: Floats = np.zeros(sum(sizes))
+        self.velocity_rad_s: Floats = np.zeros(sum(sizes))
+        self.heard: NDArray[np.bool_] = np.zeros(sum(sizes), dtype=np.bool_)
+        """Whose position is from the last cycle."""
+        self.current_a: Floats = np.zeros(sum(sizes))
+        self.current_ns: NDArray[np.int64] = np.zeros(sum(sizes), dtype=np.int64)
+        """When each current was told; 0 where it never was."""
         self.lines: list[Line] = []
+        self._cycles: list[Cycle] = []
         begin = 0
         for bus, size in zip(buses, sizes, strict=True):
             self.lines.append(Line(bus, slice(begin, begin + size), self.setpoint_rad, self.measured_rad))
@@ -113,29 +141,87 @@ class Buses:
         self._motors = [(line, index) for line in self.lines for index in range(len(line.bus.settings.motors))]
         self._next_motor = 0
 
+    def cycle(self, due_ns: int, write: bool) -> None:
+        """Wait for the slot; send `setpoint_rad` if that is to be done; fill `measured_rad`."""
+        if self._exchange is not None and (cycles := self._stage(write)):
+            self._exchange.run(due_ns, cycles)
+            self.began_ns, self.sent_ns, self.ended_ns = self._exchange.stamps
+            self._finish(cycles, write)
+            return
+        self._clock.sleep_until(due_ns)
+        self.began_ns = self._clock.now_ns()
+        if write:
+            self.write(self.began_ns)
+        self.sent_ns = self._clock.now_ns()
+        self.read(self.began_ns)
+        self.ended_ns = self._clock.now_ns()
+
+    def _stage(self, write: bool) -> Sequence[Cycle] | None:
+        """What every bus would send; None where one cannot say so, or cannot send."""
+        cycles = self._cycles
+        cycles.clear()
+        try:
+            for index, line in enumerate(self.lines):
+                cycle = line.bus.stage(line.setpoint_rad if write else None)
+                if cycle is None:
+                    return None
+                cycle.read_ns = self._share_ns * (len(self.lines) + index + 1)
+                cycles.append(cycle)
+        except DriverError:  # `write` and `read` meet it again, and count it
+            return None
+        return cycles
+
+    def _finish(self, cycles: Sequence[Cycle], write: bool) -> None:
+        """What `write` and `read` have left to do."""
+        deadline_ns = self.began_ns
+        for line, cycle in zip(self.lines, cycles, strict=True):
+            deadline_ns += self._share_ns
+            if write:
+                self._send(line, partial(line.bus.finish_setpoints, cycle), deadline_ns)
+        for line, cycle in zip(self.lines, cycles, strict=True):
+            deadline_ns += self._share_ns
+            self._hear(line, partial(line.bus.finish_state, cycle), deadline_ns)
+
     def write(self, start_ns: int) -> None:
         """Send `setpoint_rad`. Each call of a cycle has its share of the time: a silent bus starves no other."""
         deadline_ns = start_ns
         for line in self.lines:
             deadline_ns += self._share_ns
-            try:
-                line.bus.write_setpoints(line.setpoint_rad, deadline_ns)
-                line.unsent = False
-            except DriverError as error:
-                line.unsent = True
-                line.fail(error)
+            self._send(line, partial(line.bus.write_setpoints, line.setpoint_rad), deadline_ns)
 
     def read(self, start_ns: int) -> None:
         """Fill `measured_rad`, and close the cycle that began at `start_ns`."""
         deadline_ns = start_ns + self._share_ns * len(self.lines)
         for line in self.lines:
             deadline_ns += self._share_ns
-            try:
-                line.bus.read_state(deadline_ns)
-                line.take_state()
-            except DriverError as error:
-                line.fail(error)
-            line.close_cycle()
+            self._hear(line, line.bus.read_state, deadline_ns)
+
+    def _send(self, line: Line, send: Callable[[int], None], deadline_ns: int) -> None:
+        try:
+            send(deadline_ns)
+            line.unsent = False
+        except DriverError as error:
+            line.unsent = True
+            line.fail(error)
+
+    def _hear(self, line: Line, hear: Callable[[int], None], deadline_ns: int) -> None:
+        try:
+            hear(deadline_ns)
+            self._take(line)
+        except DriverError as error:
+            self.heard[line.part] = False
+            line.fail(error)
+        line.close_cycle()
+
+    def _take(self, line: Line) -> None:
+        """Keep what a bus has just said of its joints."""
+        state, part = line.bus.state, line.part
+        line.take_state()
+        self.velocity_rad_s[part] = state.velocity_rad_s
+        self.heard[part] = True
+        if line.bus.CURRENT_EACH_CYCLE:
+            self.current_a[part] = state.current_a
+            self.current_ns[part] = state.stamp_ns
 
     def read_next_health(self, deadline_ns: int) -> None:
         """Ask the next motor of all, in turn, for current, temperature and voltage."""
@@ -143,6 +229,9 @@ class Buses:
         self._next_motor = (self._next_motor + 1) % len(self._motors)
         try:
             line.bus.read_health(index, deadline_ns)
+            place = line.part.start + index
+            self.current_a[place] = line.bus.state.current_a[index]
+            self.current_ns[place] = self._clock.now_ns()
         except DriverError as error:
             line.health_missed += 1
             if isinstance(error, Overload):

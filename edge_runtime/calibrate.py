@@ -22,6 +22,7 @@ from edge_runtime.config import Bus, Camera, Joint, Robot
 from edge_runtime.devices import bus_settings, make_bus, make_camera, make_estop
 from edge_runtime.errors import EdgeError
 from edge_runtime.estop import Estops, EstopThread
+from edge_runtime.fence import Workspace
 from edge_runtime.files import write_whole
 from edge_runtime.limits import Floats, Limits
 from edge_runtime.sight import Sight
@@ -133,7 +134,8 @@ def _seen_swing(
 ) -> tuple[swing.Swung, NDArray[np.int64], Floats]:
     """What the joint did, and the stamps and changes of the frames meanwhile."""
     bus, index = _bus_of(robot, joint)
-    limits, clock = Limits.of(msgspec.structs.replace(robot, buses=(bus,))), MonotonicClock()
+    arm = msgspec.structs.replace(robot, buses=(bus,))
+    limits, workspace, clock = Limits.of(arm), Workspace.of(arm), MonotonicClock()
     buses = Buses([make_bus(bus)], clock, SWING_CYCLE_NS, calibrated.checker(robot))
     with ExitStack() as parts:
         estops = parts.enter_context(_watched([make_estop(estop) for estop in robot.estops]))
@@ -144,7 +146,8 @@ def _seen_swing(
         person.agree(_warning(limits.names[index], way))
         sight = parts.enter_context(Sight(make_camera(camera)))
         check = parts.enter_context(_ended_by(estops))
-        done = swing.swing(buses, limits, index, way, round(1e9 / robot.control.rate_hz), clock, check)
+        period_ns = round(1e9 / robot.control.rate_hz)
+        done = swing.swing(buses, limits, index, way, period_ns, clock, check, workspace)
         return done, *sight.seen()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -93,6 +94,12 @@ def latency(robot: Robot, name: str) -> LatencyCalibration | None:
     """How late a camera's stamps are; None where it was not measured."""
     folder = Path(robot.calibration)
     return files.read(files.latency_file(folder, name), LatencyCalibration) if robot.calibration else None
+
+
+def actuator_delay_ns(robot: Robot) -> int | None:
+    """How much later than their setpoints the motors move, ns: the median of what was measured; None if nothing was."""
+    found = [late.actuator_delay_ms for one in robot.cameras if (late := latency(robot, one.name)) is not None]
+    return round(median(found) * 1e6) if found else None
 
 
 def _bus(robot: Robot, name: str) -> tuple[Path, BusCalibration | None]:

@@ -10,7 +10,7 @@ from edge_runtime.limits import Floats
 class Chunk:
     """Positions [rows, n], rad; row k is due at start_ns + k·dt_ns. Allocated once, carried through a `Slot`."""
 
-    __slots__ = ("actions", "capture_ns", "dt_ns", "ready_ns", "request", "rests", "rows", "sequence", "start_ns")
+    __slots__ = ("actions", "capture_ns", "dt_ns", "observed_ns", "ready_ns", "request", "rests", "rows", "sequence", "start_ns")
 
     def __init__(self, rows: int, n: int, dt_ns: int) -> None:
         self.actions: Floats = np.zeros((rows, n))
@@ -18,11 +18,13 @@ class Chunk:
         """The rows of `actions`, so that sampling makes no views."""
         self.dt_ns = dt_ns
         self.capture_ns = 0
-        """Capture time of the oldest frame of the observation."""
+        """Capture time of the oldest frame that the policy has seen for it: how old it is."""
+        self.observed_ns = 0
+        """Time of the observation that it answers: later than that frame's where the policy saw only the state anew."""
         self.ready_ns = 0
         """When the inference ended."""
         self.start_ns = 0
-        """When the first row is due: the capture for actions that say where to be, later for those that say how far."""
+        """When the first row is due: the observation for actions that say where to be, later for those that say how far."""
         self.rests = False
         """The arm is meant to rest in the last row: the chunk has not run out before it is too old."""
         self.sequence = 0

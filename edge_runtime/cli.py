@@ -14,6 +14,7 @@ from edge_runtime.commands import (
     compile,
     data,
     doctor,
+    incident,
     measure,
     models,
     precision,
@@ -25,7 +26,7 @@ from edge_runtime.errors import EdgeError
 from edge_runtime.suggest import did_you_mean
 
 SECTIONS: tuple[tuple[str, tuple[click.Command, ...]], ...] = (
-    ("Run", run.COMMANDS),
+    ("Run", (*run.COMMANDS, *incident.COMMANDS)),
     ("Talk to a running robot", talk.COMMANDS),
     ("Models", (*models.COMMANDS, *data.COMMANDS, *precision.COMMANDS, *compile.COMMANDS)),
     ("Robot", (*robot.COMMANDS, *doctor.COMMANDS, *cameras.COMMANDS, *calibrate.COMMANDS)),

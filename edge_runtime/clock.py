@@ -18,6 +18,10 @@ class Clock(Protocol):
         """CLOCK_MONOTONIC nanoseconds."""
         ...
 
+    def cpu_ns(self) -> int:
+        """Processor time that the calling thread has had, nanoseconds (CLOCK_THREAD_CPUTIME_ID)."""
+        ...
+
     def sleep_until(self, deadline_ns: int) -> None:
         """Return at or after `deadline_ns`; at once if it has passed. Releases the interpreter lock."""
         ...
@@ -42,20 +46,28 @@ class MonotonicClock:
     def now_ns(self) -> int:
         return time.monotonic_ns()
 
+    def cpu_ns(self) -> int:
+        return time.thread_time_ns()
+
     def sleep_until(self, deadline_ns: int) -> None:
+        if deadline_ns <= time.monotonic_ns():  # without giving the interpreter to another thread
+            return
         self._until.tv_sec, self._until.tv_nsec = divmod(deadline_ns, 1_000_000_000)
         while self._sleep(_CLOCK_MONOTONIC, _TIMER_ABSTIME, self._until_p, None) == _EINTR:
             pass
 
 
 class FakeClock:
-    """A clock that moves only when told to, or when somebody sleeps on it."""
+    """A clock that moves only when told to, or when somebody sleeps on it. On it, work takes no time."""
 
     def __init__(self, start_ns: int = 0) -> None:
         self._now_ns = start_ns
 
     def now_ns(self) -> int:
         return self._now_ns
+
+    def cpu_ns(self) -> int:
+        return 0
 
     def sleep_until(self, deadline_ns: int) -> None:
         self._now_ns = max(self._now_ns, deadline_ns)

@@ -18,6 +18,9 @@ Mode = Annotated[str, Meta(pattern=r"^0?[0-7]{3}$(?!\n)", extra={"say": 'an octa
 Text = Annotated[str, Meta(min_length=1)]
 Limit = Annotated[float, Meta(ge=1e-3)]
 Milliseconds = Annotated[float, Meta(gt=0, le=60_000)]
+FOLLOWING_RAD = 0.25
+"""Largest following error where `following` says none, 14°: a servo with proportional control alone that hangs farther
+behind than this gives nearly all the torque it has."""
 
 
 class Joint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -55,8 +58,18 @@ class Joint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Torque per position error, N·m a radian whatever `units` says; only for buses that carry it (damiao)."""
     damping: Annotated[float, Meta(ge=0, le=5)] = 0.0
     """Torque per velocity error, N·m·s a radian whatever `units` says; only for buses that carry it (damiao)."""
+    following: Annotated[float, Meta(ge=0)] = 0.0
+    """Largest following error: farther behind its setpoint for `stall_ms`, the joint has stalled. 0 means 0.25 rad."""
+    current_a: Annotated[float, Meta(ge=0, le=1000)] = 0.0
+    """Largest motor current, A: above it for `overload_ms`, the joint is overloaded. 0 leaves that to the motor."""
+    torque_limit: Annotated[float, Meta(ge=0.01, le=1)] = 1.0
+    """Most torque, as a share of what the motor itself is set to; only for buses that keep it (feetech, dynamixel)."""
+    grip: bool = False
+    """It closes on things: being held back by one is no stall. Its torque must be limited."""
     urdf: str = ""
     """Name of the joint in the URDF of `kinematics`; its own name where empty."""
+    stepwise: bool = False
+    """Go from action to action in steps, for a gripper that was taught to be open or closed and nothing between."""
 
     @property
     def scale_rad(self) -> float:
@@ -67,6 +80,11 @@ class Joint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     def position_rad(self) -> tuple[float, float]:
         """Lowest and highest position, rad."""
         return self.position[0] * self.scale_rad, self.position[1] * self.scale_rad
+
+    @property
+    def following_rad(self) -> float:
+        """Largest following error, rad."""
+        return self.following * self.scale_rad or FOLLOWING_RAD
 
     @property
     def velocity_rad_s(self) -> float:
@@ -136,8 +154,14 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Threads inside the inference library."""
     flow_steps: Annotated[int, Meta(ge=0, le=1000)] = 0
     """Flow steps an inference; 0 means what the bundle was verified with."""
+    prefix_every: Annotated[int, Meta(ge=1, le=1000)] = 1
+    """How many inferences one look through the cameras serves; all but the first know a new state alone
+    (docs/rtc.md)."""
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
     """Seed of the noise that flow matching starts from."""
+    actions: Literal["commands", "positions"] = "commands"
+    """What was recorded as its actions: commands, which the arm followed some time later, or where the arm was. For
+    positions the calibrated delay of the motors is made up for (docs/motion.md)."""
     on_malformed: Literal["", "fault", "pad"] = ""
     """Action tokens that mean no action: a fault, or padded as the reference does; as the bundle says where empty."""
     instruction: str = ""
@@ -230,6 +254,8 @@ class Deadlines(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     frame_age_ms: Milliseconds = 200.0
     """Age of the newest frame of a camera at which it counts as late."""
+    frozen_ms: Annotated[float, Meta(ge=0, le=60_000)] = 500.0
+    """How long a camera may show the same picture to the last bit while the arm moves; 0: for ever."""
     inference_ms: Milliseconds = 250.0
     """Longest inference."""
     chunk_age_ms: Milliseconds = 600.0
@@ -244,12 +270,16 @@ class Deadlines(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """Age of the newest reading of leader or gamepad at which a takeover ends in HOLD."""
     coast_ms: Milliseconds = 1000.0
     """Longest COAST before HOLD."""
+    stall_ms: Milliseconds = 300.0
+    """How long a joint may be farther behind its setpoint than its `following` before HOLD."""
+    overload_ms: Milliseconds = 1000.0
+    """How long a motor may draw more than its joint's `current_a` before HOLD."""
     stuck_ms: Milliseconds = 500.0
     """The kernel ends a process whose control thread has not ticked for this long."""
 
 
 class Kinematics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The arm's shape, for policies that act in end-effector space (docs/kinematics.md)."""
+    """The arm's shape, for policies that act in end-effector space and for `workspace` (docs/kinematics.md)."""
 
     urdf: str = ""
     """Path of the robot's URDF, relative to robot.toml; no kinematics where empty."""
@@ -261,6 +291,30 @@ class Kinematics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Which end of that joint's position is the open gripper; the other end is the closed one."""
     unreachable_mm: Annotated[float, Meta(gt=0, le=1000)] = 20.0
     """An inference fails where the arm gets no nearer than this to a pose that it asks for."""
+
+
+class Workspace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A box that the tip of `kinematics` stays in (docs/safety.md)."""
+
+    low: tuple[float, float, float]
+    """Its lowest x, y, z: metres in the frame of the URDF's root."""
+    high: tuple[float, float, float]
+    """Its highest x, y, z."""
+
+
+class BlackBox(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The last seconds of a run, written on every HOLD and SAFE (docs/black-box.md)."""
+
+    folder: str = "black-box"
+    """Where the files go, relative to robot.toml; no black box where empty."""
+    seconds: Annotated[float, Meta(ge=5, le=600)] = 60.0
+    """How far back it reaches."""
+    files: Annotated[int, Meta(ge=1, le=100_000)] = 20
+    """How many files are kept; the oldest go."""
+    frames_hz: Annotated[float, Meta(ge=0, le=60)] = 10.0
+    """Pictures a second of each camera; none where 0."""
+    frames_mb: Annotated[float, Meta(ge=1, le=1000)] = 64.0
+    """Memory for the pictures of all cameras, MB; where they are more, they reach less far back."""
 
 
 class Episode(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -297,8 +351,12 @@ class Robot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """When each arrow of the frame's way is late."""
     episode: Episode = Episode()
     """The life of one task."""
+    black_box: BlackBox = BlackBox()
+    """The last seconds of a run, written on every HOLD and SAFE."""
     kinematics: Kinematics = Kinematics()
-    """The arm's shape, for policies that act in end-effector space."""
+    """The arm's shape, for policies that act in end-effector space and for the workspace."""
+    workspace: Workspace | None = None
+    """A box that the tip stays in."""
 
     @property
     def joints(self) -> tuple[Joint, ...]:

@@ -133,11 +133,12 @@ def _absolute(robot: Robot, folder: Path) -> Robot:
     def resolve(place: str) -> str:
         return str(folder / place) if place.startswith(("./", "../")) else place
 
-    kinematics = robot.kinematics
+    kinematics, box = robot.kinematics, robot.black_box
     return msgspec.structs.replace(
         robot,
         policy=msgspec.structs.replace(robot.policy, bundle=str(folder / robot.policy.bundle)),
         calibration=str(folder / robot.calibration) if robot.calibration else "",
+        black_box=msgspec.structs.replace(box, folder=str(folder / box.folder) if box.folder else ""),
         control=msgspec.structs.replace(robot.control, socket=str(folder / robot.control.socket)),
         kinematics=msgspec.structs.replace(kinematics, urdf=str(folder / kinematics.urdf) if kinematics.urdf else ""),
         cameras=tuple(msgspec.structs.replace(c, device=resolve(c.device)) for c in robot.cameras),

@@ -13,10 +13,17 @@ from pathlib import Path
 from drivers.errors import DriverError
 from edge_runtime import calibration_files as files
 from edge_runtime import config, devices
+from edge_runtime.bundle import MANIFEST, read_manifest
 from edge_runtime.config import Bus, Robot
 from edge_runtime.errors import ConfigError, EdgeError
+from edge_runtime.fence import INSIDE, SIDES, Workspace
+from edge_runtime.onnx_nodes import read_nodes
+from edge_runtime.policies.seams import refuse, refuse_sharing
 from edge_runtime.suggest import did_you_mean
 from edge_runtime.urdf import chain
+
+WAY = 100
+"""Parts in which the way between park and start is looked at: no safety hangs on it."""
 
 
 def load(path: str | Path) -> tuple[Robot, list[str]]:
@@ -30,7 +37,7 @@ def load(path: str | Path) -> tuple[Robot, list[str]]:
             ask()
         except (DriverError, EdgeError) as error:
             raise ConfigError(f"{path}: {key}: {error}") from error
-    return robot, [f"{path}: {note}" for note in _calibration_notes(robot)]
+    return robot, [f"{path}: {note}" for note in (*_workspace_notes(robot), *_calibration_notes(robot))]
 
 
 def _questions(robot: Robot) -> Iterator[tuple[str, Callable[[], object]]]:
@@ -39,15 +46,51 @@ def _questions(robot: Robot) -> Iterator[tuple[str, Callable[[], object]]]:
         yield f"cameras[{index}]", partial(devices.make_camera, camera)
     for index, bus in enumerate(robot.buses):
         yield f"buses[{index}]", partial(_ask_bus, bus)
+    yield "policy", partial(_ask_bundle, robot)
     if robot.kinematics.urdf:
         yield "kinematics", partial(chain, Path(robot.kinematics.urdf), robot.kinematics.tip)
+    if robot.workspace is not None:
+        yield "workspace", partial(_ask_workspace, robot)
     for index, estop in enumerate(robot.estops):
         yield f"estops[{index}]", partial(devices.make_estop, estop)
     yield "leader" if robot.leader is not None else "gamepad", partial(devices.make_hand, robot)
 
 
+def _ask_bundle(robot: Robot) -> None:
+    """Raises where the bundle, if it is here, cannot be run like this. No more of it is read than that takes."""
+    path, policy = Path(robot.policy.bundle), robot.policy
+    if not (path / MANIFEST).is_file():
+        return
+    manifest = read_manifest(path / MANIFEST)
+    refuse(path, manifest, robot.motion.seam, policy.prefix_every)
+    if policy.prefix_every > 1:
+        refuse_sharing(path, policy.prefix_every, read_nodes(path / manifest.graphs["step"]).types)
+
+
 def _ask_bus(bus: Bus) -> None:
     devices.make_bus(bus).check()
+
+
+def _ask_workspace(robot: Robot) -> None:
+    """Raises where the box and the URDF do not fit, and where an episode would begin or end outside."""
+    if (box := Workspace.of(robot)) is None:
+        return
+    for pose in ("start", "park"):
+        q = [getattr(joint, f"{pose}_rad") for joint in robot.joints]
+        if (side := box.leaves(q)) != INSIDE:
+            x, y, z = box.tip.at([q[i] for i in box.joints])
+            raise ConfigError(f"with every joint at {pose} the tip is at {x:.3f}, {y:.3f}, {z:.3f} m: {SIDES[side]}")
+
+
+def _workspace_notes(robot: Robot) -> Iterator[str]:
+    """The arm goes straight between start and park, and would come to rest where that way leads out of the box."""
+    if (box := Workspace.of(robot)) is None:
+        return
+    for part in range(1, WAY):
+        q = [joint.park_rad + part / WAY * (joint.start_rad - joint.park_rad) for joint in robot.joints]
+        if (side := box.leaves(q)) != INSIDE:
+            yield f"workspace: {SIDES[side]} on the straight way between park and start: the arm would not get there"
+            return
 
 
 def _calibration_notes(robot: Robot) -> Iterator[str]:

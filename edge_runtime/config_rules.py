@@ -28,6 +28,7 @@ def problems(robot: Robot) -> Iterator[str]:
     yield from _ports(robot)
     yield from _control(robot)
     yield from _kinematics(robot)
+    yield from _workspace(robot)
     yield from _estops(robot)
     yield from _hand(robot)
 
@@ -92,6 +93,11 @@ def _joint(key: str, joint: Joint) -> Iterator[str]:
     for name, value in (("start", joint.start), ("park", joint.park)):
         if not low <= value <= high:
             yield f"{key}.{name}: {value:g} is outside position [{low:g}, {high:g}] {joint.units}"
+    if joint.grip and joint.torque_limit == 1.0 and not joint.stiffness:
+        yield (
+            f"{key}.grip: pushing on with all its torque it would overload: give it a torque_limit below 1 "
+            f"(a damiao motor's stiffness is one)"
+        )
 
 
 def _control(robot: Robot) -> Iterator[str]:
@@ -113,6 +119,17 @@ def _kinematics(robot: Robot) -> Iterator[str]:
             yield f"kinematics.{key}: is missing"
     if shape.gripper and shape.gripper not in names:
         yield f"kinematics.gripper: there is no joint {shape.gripper}{did_you_mean(shape.gripper, names)}"
+
+
+def _workspace(robot: Robot) -> Iterator[str]:
+    box = robot.workspace
+    if box is None:
+        return
+    if not robot.kinematics.urdf:
+        yield "workspace: needs [kinematics]: without the arm's shape nobody knows where its tip is"
+    for axis, low, high in zip("xyz", box.low, box.high, strict=True):
+        if low >= high:
+            yield f"workspace: the lowest {axis}, {low:g}, must be below the highest, {high:g}"
 
 
 def _estops(robot: Robot) -> Iterator[str]:

@@ -28,6 +28,7 @@ def bus_settings(bus: config.Bus) -> BusSettings:
             safe=joint.safe,
             stiffness=joint.stiffness,
             damping=joint.damping,
+            torque_limit=joint.torque_limit,
         )
         for joint in bus.joints
     )

@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from drivers.errors import DriverError
+from edge_runtime.arrival import Arrival
 from edge_runtime.buses import Buses
 from edge_runtime.config import Robot
+from edge_runtime.effort import following_rad
 from edge_runtime.errors import CommandError
 from edge_runtime.estop import Estops
 from edge_runtime.events import Report
+from edge_runtime.follow import Follow
 from edge_runtime.hand import HandSource
 from edge_runtime.limits import Floats, Limits
 from edge_runtime.link import IDLE, Link, Order, Request
@@ -36,7 +39,7 @@ from edge_runtime.states import (
 )
 from edge_runtime.takeover import Takeover
 from edge_runtime.torque import Torque
-from edge_runtime.trajectory import Follow, Motion, Stop, Transfer
+from edge_runtime.trajectory import Motion, Stop, Transfer
 
 PATIENT = (Command.RESUME, Command.RESET, Command.DISARM)
 """Commands that an arm that is still stopping does not take yet."""
@@ -73,11 +76,18 @@ class Director:
         self._estops = estops
         self._hand = hand
         self._hand_age_ms = robot.deadlines.hand_age_ms
-        self._follow = Follow(limiter)
+        self._follow = Follow(
+            limits,
+            limiter,
+            pacer.period_ns,
+            blend=robot.motion.seam != "none",
+            stepwise=tuple(joint.stepwise for joint in robot.joints),
+        )
         self._stop = Stop(limiter)
         readings = hand.readings if hand is not None else None
         self._takeover = Takeover(limits, limiter, pacer.period_ns / 1e9, readings)
         self._transfer = Transfer(limits, limiter)
+        self._arrival = Arrival(np.array([following_rad(joint) for joint in robot.joints]))
         self._motion: Motion = self._stop
         self._number = 0
         self._deadline_ns = 0
@@ -125,7 +135,7 @@ class Director:
         if self._motion is self._follow:
             chunk = self._link.chunks.take()
             if chunk is not None and chunk is not self._follow.chunk and chunk.request == self._number:
-                self._follow.begin(chunk)
+                self._follow.begin(chunk, t_ns, self._link.lead_ns)
         self.still = self._motion.sample(t_ns, out)
 
     def postpone(self, duration_ns: int) -> None:
@@ -135,7 +145,7 @@ class Director:
     def due(self) -> Happening | None:
         """What happens now by the plan of the episode."""
         mode = self.mode
-        if self.still and (mode is TO_START or mode is PARK):
+        if self.still and (mode is TO_START or mode is PARK) and self._arrived():
             return Happening.BEGIN if self.prompt else Happening.ARRIVED
         if (mode is TASK or mode is COAST) and self._pacer.due_ns >= self._deadline_ns:
             return Happening.TIMEOUT
@@ -246,7 +256,13 @@ class Director:
         """Come to rest from the last setpoint."""
         self._motion = self._stop
 
+    def _arrived(self) -> bool:
+        """Whether the joints are where the setpoint has arrived."""
+        buses = self._buses
+        return self._arrival.check(self._pacer.due_ns, buses.setpoint_rad, buses.measured_rad, buses.velocity_rad_s)
+
     def _move_to(self, pose_rad: Floats) -> None:
+        self._arrival.begin()
         self._transfer.begin(pose_rad)
         self._motion = self._transfer
 
@@ -264,7 +280,7 @@ class Director:
     def _run(self, before: Mode) -> None:
         """Follow the chunks of a new request: of a new episode, or of one that was held, with the time it had left."""
         self._number += 1
-        self._follow.begin(None)
+        self._follow.forget()
         self._motion = self._follow
         self.task_began_ns = self._pacer.due_ns
         self._ask()

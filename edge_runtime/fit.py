@@ -21,6 +21,7 @@ _RAD = {"rad": 1.0, "deg": math.pi / 180.0}
 def check_fit(robot: Robot, spec: PolicySpec) -> None:
     """Raise `ConfigError` or `BundleError` where a camera, a joint or the control mode of `spec` is not the robot's."""
     _cameras(robot, spec)
+    _seam(robot, spec)
     if spec.pose is not None:
         _kinematics(robot)
         return
@@ -60,6 +61,21 @@ def _cameras(robot: Robot, spec: PolicySpec) -> None:
     for name, slot in want.items():
         if name not in have and slot.missing == "refuse":
             raise ConfigError(f"cameras: the policy needs a camera {name}, the robot has {', '.join(have)}")
+
+
+def _seam(robot: Robot, spec: PolicySpec) -> None:
+    """Whether chunks say something of the same moments that can be compared."""
+    seam = robot.motion.seam
+    if seam == "ensemble" and spec.control_mode != "absolute":
+        raise ConfigError(
+            f'motion.seam: "ensemble" takes the mean of positions, and the actions of {robot.policy.bundle} are '
+            f'{spec.control_mode}: set it to "blend"'
+        )
+    if seam in ("committed", "guided") and spec.pose is not None:
+        raise ConfigError(
+            f'motion.seam: "{seam}" is for actions that are joint positions, and those of {robot.policy.bundle} are '
+            'poses: set it to "blend"'
+        )
 
 
 def _kinematics(robot: Robot) -> None:

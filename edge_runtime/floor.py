@@ -29,6 +29,10 @@ class Floor:
     def total(self) -> int:
         return int(self.counts.sum()) + self.beyond
 
+    def late_by(self, us: int) -> int:
+        """How many wake-ups were so late at least; of those beyond the histogram, which is not known, all."""
+        return int(self.counts[us:].sum()) + self.beyond
+
     def quantiles(self) -> dict[str, float]:
         """p50, p99, p99.9 and the greatest, µs; the percentile is the next higher wake-up, as in the report."""
         ranked = np.cumsum(self.counts)

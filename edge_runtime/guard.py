@@ -42,6 +42,7 @@ class Guard:
         self._brake = Brake(acceleration, jerk)
         self._relative = Brake(acceleration, jerk)
         self.rest(0.0)
+        self.keep()
 
     def rest(self, p: float) -> None:
         """The joint is at rest at `p`, whatever was emitted before.
@@ -51,6 +52,16 @@ class Guard:
         """
         self.p, self.v, self.a = p, 0.0, 0.0
         self._lowest, self._highest = min(p, self.lower), max(p, self.upper)
+
+    def keep(self) -> None:
+        """Remember this state for `go_back`."""
+        self.kept = self.p
+        self._kept = self.v, self.a, self._lowest, self._highest
+
+    def go_back(self) -> None:
+        """What was emitted since `keep` was not, after all."""
+        self.p = self.kept
+        self.v, self.a, self._lowest, self._highest = self._kept
 
     def follow(self, p: float, v: float, a: float) -> int:
         """Emit the next setpoint for the reference; why it is not the reference itself, `FREE` where it is."""

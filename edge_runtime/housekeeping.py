@@ -1,4 +1,4 @@
-"""The housekeeping thread: answers the control socket, and logs and keeps the events that the others reported."""
+"""The housekeeping thread: answers the control socket, logs and keeps events, and has the black box written."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import deque
 
+from edge_runtime.black_box import BlackBox
 from edge_runtime.control_socket import ControlSocket, Handler
 from edge_runtime.events import EventQueue
 from edge_runtime.realtime import helper
@@ -21,11 +22,14 @@ _log = logging.getLogger("edge_runtime")
 class Housekeeping:
     """Owns the control socket."""
 
-    def __init__(self, control: ControlSocket, handler: Handler, events: EventQueue) -> None:
+    def __init__(
+        self, control: ControlSocket, handler: Handler, events: EventQueue, black_box: BlackBox | None = None
+    ) -> None:
         self.kept: deque[Event] = deque(maxlen=KEPT)
         self._control = control
         self._handler = handler
         self._queue = events
+        self._black_box = black_box
         self._stop = threading.Event()
         self._thread = helper(self._run, "housekeeping")
 
@@ -33,21 +37,31 @@ class Housekeeping:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; what was reported until now is logged and kept."""
+        """End the thread; what was reported until now is logged and kept, and so is what the black box says of it."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
         self._keep()
+        if self._black_box is not None:
+            self._black_box.stop()
+            self._keep()
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            try:
-                self._control.serve(self._handler, ROUND_S)
-            except Exception as error:  # noqa: BLE001  a request that breaks something must not be the last that is heard
-                self._queue.report("housekeeping failed", f"{type(error).__name__}: {error}")
-            self._keep()
+            for work in (self._serve, self._keep):
+                try:
+                    work()
+                except Exception as error:  # noqa: BLE001  what breaks something must not be the last that is heard
+                    self._queue.report("housekeeping failed", f"{type(error).__name__}: {error}")
+
+    def _serve(self) -> None:
+        self._control.serve(self._handler, ROUND_S)
 
     def _keep(self) -> None:
         for event in self._queue.drain():
             self.kept.append(event)
             _log.info("%s: %s", event.name, event.cause)
+            if self._black_box is not None:
+                self._black_box.see(event)
+        if self._black_box is not None:
+            self._black_box.turn()

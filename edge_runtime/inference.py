@@ -9,17 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.action_space import ActionSpace
+from edge_runtime.ahead import Running
+from edge_runtime.black_box_rings import Chunks
 from edge_runtime.clock import Clock
+from edge_runtime.delay import Delay
+from edge_runtime.ensemble import Ensemble
 from edge_runtime.errors import MalformedTokens, UnreachablePose
 from edge_runtime.events import Report
 from edge_runtime.limits import Floats
 from edge_runtime.link import Link, Request
 from edge_runtime.observation import Observer
-from edge_runtime.policies.base import Observation, Policy, Prompt
+from edge_runtime.policies.base import Ahead, Observation, Policy, Prompt
 from edge_runtime.realtime import helper
 from edge_runtime.recorder import Inferences
 from edge_runtime.recording import Recording
 
+DELAY_SHARE = 0.9
+"""An inference is expected to take as long as the slowest but a tenth of the last ones: actions that are taken to be
+open and are gone by then make a seam, a few more that are taken to be gone only make the answer a little older."""
 WARM_UPS = 2
 """Inferences before the first that counts: the first ones allocate, compile or page in."""
 IDLE_S = 0.05
@@ -45,7 +52,11 @@ class Inference:
         report: Report,
         space: ActionSpace,
         recording: Recording | None = None,
+        chunks: Chunks | None = None,
+        running: Running | None = None,
+        ensemble: Ensemble | None = None,
     ) -> None:
+        """`running`: the policy goes on from the running chunk; `ensemble`: its chunks are averaged."""
         spec = policy.spec
         self.chunks = 0
         """Chunks published in all."""
@@ -61,6 +72,10 @@ class Inference:
         self._arrived = arrived
         self._report = report
         self._recording = recording
+        self._chunks = chunks
+        self._running = running
+        self._ensemble = ensemble
+        self._delay = Delay(DELAY_SHARE)
         self.space = space
         self._measured_rad: Floats = np.zeros(len(link.joints.back))
         self._state: NDArray[np.float32] = np.zeros(spec.state.dims, dtype=np.float32)
@@ -102,7 +117,7 @@ class Inference:
             self._fail(request, str(error), "malformed action tokens")
         except UnreachablePose as error:
             self._fail(request, str(error), "unreachable pose")
-        except Exception as error:  # noqa: BLE001  whatever is raised, the arm must be told and this thread go on
+        except BaseException as error:  # noqa: BLE001  even SystemExit: the arm must be told and this thread go on
             self._fail(request, f"{type(error).__name__}: {error}")
         return True
 
@@ -112,10 +127,11 @@ class Inference:
             return False
         self._link.inference_started_ns = began_ns = self._clock.now_ns()
         try:
-            self._call(prompt)
+            self._call(prompt, self._ahead(request, capture_ns, began_ns))
         finally:
             self._link.inference_started_ns = 0
         ended_ns = self._clock.now_ns()
+        self._delay.add(ended_ns - began_ns)
         self._inferences.add(ended_ns, ended_ns - began_ns)
         if getattr(self._policy, "terminated", False):
             self._link.failure = (request.number, "")
@@ -145,12 +161,19 @@ class Inference:
     def _publish(self, request: Request, capture_ns: int, ended_ns: int) -> None:
         chunk = self._link.chunks.back
         chunk.request = request.number
-        chunk.capture_ns, chunk.ready_ns = capture_ns, ended_ns
+        chunk.capture_ns = chunk.observed_ns = capture_ns
+        chunk.ready_ns = ended_ns
         joints = self._link.joints.take()
         self.space.plan(self._actions, self._measured_rad if joints is None else joints, chunk)
+        if self._ensemble is not None:
+            self._ensemble.add(chunk)
+        if self._running is not None:
+            self._running.keep(self._actions, chunk)
         self.chunks += 1
         chunk.sequence = self.chunks
         self._link.chunks.publish()
+        if self._chunks is not None:
+            self._chunks.add(chunk)
         self._link.failure = (request.number, "")
 
     def _offer(self, request: Request, instruction: str, capture_ns: int, ended_ns: int) -> None:
@@ -158,9 +181,16 @@ class Inference:
         if self._recording is not None and request.number == self._link.request.number:
             self._recording.offer(instruction, capture_ns, ended_ns, self._observer.frames, self._state, self._actions)
 
-    def _call(self, prompt: Prompt) -> None:
+    def _ahead(self, request: Request, observed_ns: int, began_ns: int) -> Ahead | None:
+        """What control will have sent of the running chunk when it follows the one that is inferred now."""
+        if self._running is None:
+            return None
+        taken_ns = began_ns + self._delay.estimate_ns + self._link.lead_ns
+        return self._running.ahead(request.number, observed_ns, taken_ns)
+
+    def _call(self, prompt: Prompt, ahead: Ahead | None) -> None:
         self.space.observe(self._measured_rad, self._state)
-        self._policy.infer(Observation(self._observer.frames, self._state, prompt), self._actions)
+        self._policy.infer(Observation(self._observer.frames, self._state, prompt, ahead), self._actions)
 
     def _fail(self, request: Request, cause: str, event: str = "inference failed") -> None:
         self.failed += 1
@@ -173,7 +203,7 @@ class Inference:
         try:
             for _ in range(WARM_UPS):
                 with suppress(MalformedTokens):  # of a picture of nothing: it has inferred all the same
-                    self._call(self._warm_prompt)
+                    self._call(self._warm_prompt, None if self._running is None else self._running.example())
         except Exception as error:  # noqa: BLE001  raised again by `start`, in the thread that waits for it
             self._broken = error
             return

@@ -14,11 +14,13 @@ from edge_runtime import accuracy_text, quantization_text, roofline
 from edge_runtime.accuracy import Accuracy
 from edge_runtime.bundle import Bundle, open_bundle
 from edge_runtime.bundle_spec import (
+    GUIDE,
     CameraSpec,
     FastScheme,
     FlowSpec,
     Head,
     IntegerScheme,
+    Manifest,
     Normalisation,
     PolicySpec,
     PromptSpec,
@@ -109,6 +111,7 @@ def _interface(bundle: Bundle) -> list[str]:
         *(_field("convention", convention(spec)) if spec.pose else []),
         *_field("chunk", f"{_actions(spec)} at {1.0 / spec.dt_s:g} Hz{rate[m.source.rate]}"),
         *_field("head", _head(spec.head)),
+        *_going_on(m),
         *_field("instruction", _prompt(spec.prompt) + ("" if m.tokenizer else "; no tokenizer: tokens only")),
         *_field("checkpoint", f"sha256 {m.source.checkpoint_sha256}"),
     ]
@@ -154,6 +157,16 @@ def _head(head: Head) -> str:
     if isinstance(head, TokenSpec):
         return f"{_scheme(head)}; a malformed sequence {_MALFORMED[head.on_malformed]}"
     return "regression, the whole chunk at once"
+
+
+def _going_on(manifest: Manifest) -> list[str]:
+    """What a chunk may go on from, where that is more than nothing."""
+    head, ways = manifest.spec.head, []
+    if isinstance(head, FlowSpec) and head.committed:
+        ways.append(f"up to {head.committed} committed actions, as it was trained to")
+    if GUIDE in manifest.graphs:
+        ways.append("any running chunk, by guidance: then guide runs in the place of step")
+    return _field("goes on", f"from {'; from '.join(ways)}") if ways else []
 
 
 def _scheme(head: TokenSpec) -> str:

@@ -6,18 +6,16 @@ Poses are `pinocchio.SE3` of the tip in the root link's frame: metres, rotation 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pinocchio
 from numpy.typing import NDArray
 
+from edge_runtime.arm_joints import arm_joints
 from edge_runtime.config import Robot
-from edge_runtime.errors import ConfigError
 from edge_runtime.limits import Floats
-from edge_runtime.suggest import did_you_mean
-from edge_runtime.urdf import UrdfJoint, chain
+from edge_runtime.urdf import UrdfJoint
 
 Pose = Any
 """pinocchio.SE3, whose package has no types."""
@@ -37,9 +35,6 @@ NEAR_M = 1e-3
 """Position error above which a second try is made, and above which a pose counts as not reached."""
 NUDGE = 0.05
 """Share of the way to the middle of their ranges that joints are moved before a second try."""
-ROUNDED_RAD = 2e-3
-"""By how much robot.toml may go beyond the URDF: figures are rounded to a tenth of a degree."""
-_ONE_ARM = "a policy in end-effector space moves one arm and its gripper"
 _ALIGNED = pinocchio.LOCAL_WORLD_ALIGNED
 
 
@@ -63,13 +58,12 @@ class Arm:
     """
 
     def __init__(self, robot: Robot) -> None:
-        urdf, tip = Path(robot.kinematics.urdf), robot.kinematics.tip
-        joints = chain(urdf, tip)
-        self.index: NDArray[np.intp] = np.array(_order(robot, urdf, tip, joints), dtype=np.intp)
+        joints, index = arm_joints(robot)
+        self.index: NDArray[np.intp] = np.array(index, dtype=np.intp)
         """Of every joint of the chain, root first: its place among the robot's joints."""
         self.lower_rad: Floats = np.array([robot.joints[i].position_rad[0] for i in self.index])
         self.upper_rad: Floats = np.array([robot.joints[i].position_rad[1] for i in self.index])
-        self._model, self._tip = _model(joints, tip)
+        self._model, self._tip = _model(joints, robot.kinematics.tip)
         self._data = self._model.createData()
         self._middle = (self.lower_rad + self.upper_rad) / 2.0
         self._error: Floats = np.zeros(6)
@@ -139,41 +133,6 @@ class Arm:
             if not stuck.any():
                 return step
             jacobian[:, stuck] = 0.0
-
-
-def _order(robot: Robot, urdf: Path, tip: str, joints: tuple[UrdfJoint, ...]) -> list[int]:
-    """For each turning joint of the chain the robot's joint that it is."""
-    names = robot.joint_names
-    known: dict[str, int] = {}
-    for i, joint in enumerate(robot.joints):
-        first = known.setdefault(joint.urdf or joint.name, i)
-        if first != i:
-            raise ConfigError(f"{urdf}: {names[first]} and {names[i]} are one joint there; {_ONE_ARM}")
-    turning = [joint for joint in joints if joint.axis is not None]
-    moving = [joint.name for joint in turning]
-    for name in (name for name in moving if name not in known):
-        raise ConfigError(
-            f"{urdf}: joint {name} moves {tip}, and no joint of the robot is it{did_you_mean(name, known)}: "
-            'name it under that joint as urdf = "…"'
-        )
-    for name, i in known.items():
-        grips = robot.joints[i].name == robot.kinematics.gripper
-        if grips and name in moving:
-            raise ConfigError(f"kinematics.gripper: {names[i]} moves {tip}, so it is no gripper")
-        if not grips and name not in moving:
-            raise ConfigError(f"{urdf}: joint {name} does not move {tip}{did_you_mean(name, moving)}; {_ONE_ARM}")
-    for link in turning:
-        _check_range(robot, urdf, known[link.name], link)
-    return [known[joint.name] for joint in turning]
-
-
-def _check_range(robot: Robot, urdf: Path, index: int, joint: UrdfJoint) -> None:
-    low, high = robot.joints[index].position_rad
-    if low < joint.lower - ROUNDED_RAD or high > joint.upper + ROUNDED_RAD:
-        raise ConfigError(
-            f"{urdf}: joint {joint.name} goes from {joint.lower:.4g} to {joint.upper:.4g} rad, position of "
-            f"{robot.joint_names[index]} in robot.toml from {low:.4g} to {high:.4g}: narrow it"
-        )
 
 
 def _model(joints: tuple[UrdfJoint, ...], tip: str) -> tuple[Any, int]:

@@ -39,6 +39,8 @@ class Link:
         """Commanded positions [n], rad. Written by control."""
         self.chunks = Slot(Chunk(horizon, n, dt_ns), Chunk(horizon, n, dt_ns), Chunk(horizon, n, dt_ns))
         """Written by inference."""
+        self.lead_ns = 0
+        """Written by control: how long a setpoint takes until the motor acts on it."""
         self.inference_started_ns = 0
         """Heartbeat, written by inference: when the inference in flight began, 0 between two."""
         self.failure = (0, "")

@@ -1,5 +1,6 @@
 """The control thread: each tick a setpoint is sampled, limited and written, the joints are read, and all of it judged.
 
+The setpoint is made ready shortly before its slot, so that nothing but sending it is left to do when that comes.
 One tick after another at absolute times, on a thread that waits for no other: no lock, no log, no lasting allocation.
 Whatever ends the loop, an arm that was armed gets its declared safe action first.
 """
@@ -14,10 +15,15 @@ from edge_runtime import calibrated
 from edge_runtime.buses import Buses
 from edge_runtime.clock import Clock
 from edge_runtime.config import Robot
+from edge_runtime.delay import KEPT, Delay
 from edge_runtime.director import Director
+from edge_runtime.effort import DELAY_NS, Effort
 from edge_runtime.errors import EdgeError
 from edge_runtime.estop import Estops, Input
 from edge_runtime.events import EventQueue
+from edge_runtime.exchange import Exchange
+from edge_runtime.fence import Workspace
+from edge_runtime.frozen import Frozen
 from edge_runtime.hand import HandSource
 from edge_runtime.limits import Limits
 from edge_runtime.link import Link
@@ -40,6 +46,8 @@ of a second each, and between two of them commands are to be answered."""
 CYCLE_SHARE = 0.8
 """Longest serial cycle in periods, so that a bus that does not answer makes no tick late: the rest is for
 everything else that a tick does."""
+SEND_SHARE = 0.5
+"""A setpoint is taken to be sent as long after its time as half of the last ones were."""
 MOVING = (State.RUN, State.COAST, State.TAKEOVER)
 """States that a closing robot leaves by a stop first."""
 
@@ -50,6 +58,8 @@ class FrameSource(Protocol):
     name: str
     capture_ns: int
     """Of the newest frame, 0 before the first."""
+    frozen_ns: int
+    """For how long it has delivered the same picture, by its stamps; 0 once it is another."""
 
 
 class ControlLoop:
@@ -68,7 +78,9 @@ class ControlLoop:
         pet: Pet,
         estops: Sequence[Input] = (),
         hand: HandSource | None = None,
+        exchange: Exchange | None = None,
     ) -> None:
+        """`exchange`: what does the serial cycle without the interpreter, on the real clock only."""
         limits = Limits.of(robot)
         period_ns = round(1e9 / robot.control.rate_hz)
         self._clock = clock
@@ -84,14 +96,20 @@ class ControlLoop:
         self._health_ticks = max(1, int(HEALTH_S * robot.control.rate_hz / len(limits.names)))
         self._insist_ticks = max(1, int(INSIST_S * robot.control.rate_hz))
         self._closing = ""
-        self._cycle_began_ns = 0
-        self._serial_ns = 0
+        self._send = Delay(SEND_SHARE)
+        delay_ns = calibrated.actuator_delay_ns(robot) if robot.policy.actions == "positions" else None
+        self._actuator_ns = delay_ns or 0
         self._sensor_age_ns = -1
+        self._sent_ns = -1
+        self._cpu_ns = clock.cpu_ns()
         self._readings = Readings(len(cameras))
+        self._frozen = Frozen(cameras, len(limits.names))
         self._reference = Reference(len(limits.names))
         self.pacer = Pacer(clock, period_ns)
-        self.buses = Buses(buses, clock, self._cycle_ns, calibrated.checker(robot))
-        self.limiter = Limiter(limits, period_ns / 1e9)
+        self.buses = Buses(buses, clock, self._cycle_ns, calibrated.checker(robot), exchange)
+        self.limiter = Limiter(limits, period_ns / 1e9, Workspace.of(robot))
+        follow_ns = calibrated.actuator_delay_ns(robot)
+        self.effort = Effort(robot, period_ns, DELAY_NS if follow_ns is None else follow_ns, events.report)
         self.watchdog = Watchdog(robot.deadlines, [c.name for c in cameras], self.buses.lines, events.report)
         self.torque = Torque(buses=self.buses, pacer=self.pacer, report=events.report, pet=pet)
         self.recovery = Recovery(self.buses.lines, self.torque, clock, events.report)
@@ -116,11 +134,12 @@ class ControlLoop:
         confirmed the safe action.
         """
         self.pacer.begin()
+        self._cpu_ns = self._clock.cpu_ns()
         self._pet(self._stuck_s)
         end_ns = None if seconds is None else self.pacer.due_ns + int(seconds * 1e9)
         try:
             while not (self._closing and self._at_rest()):
-                self.pacer.wait()
+                self.pacer.prepare()
                 self.tick()
                 if end_ns is not None and self.pacer.due_ns >= end_ns:
                     self.close(f"{seconds:g} s are over")
@@ -137,15 +156,20 @@ class ControlLoop:
         """Ask the loop to end properly; once is enough, and more is no different. From any thread or signal handler."""
         self._closing = self._closing or cause
 
+    @property
+    def closing(self) -> str:
+        """Why it was asked to end, empty while it was not."""
+        return self._closing
+
     def tick(self) -> None:
         """One control cycle."""
-        if self.director.mode.drives:
+        if drives := self.director.mode.drives:
             self._sample()
             self._limit()
-            self._write()
         else:
             self._watch()
-        self._read()
+        self._cycle(drives)
+        self._tell()
         self._judge()
         self._obey()
         self._record()
@@ -154,42 +178,52 @@ class ControlLoop:
     def _sample(self) -> None:
         if self.pacer.skipped:
             self.director.postpone(self.pacer.skipped * self.pacer.period_ns)
+        if self._ticks.total % KEPT == 0:
+            self._link.lead_ns = self._send.estimate_ns + self._actuator_ns
         self.director.sample(self.pacer.due_ns, self._reference)
 
     def _limit(self) -> None:
         self._readings.refused = self.limiter.limit(self._reference, self.buses.setpoint_rad)
 
-    def _write(self) -> None:
-        self._cycle_began_ns = self._clock.now_ns()
-        self.buses.write(self._cycle_began_ns)
-        for line in self.buses.lines:
-            if line.unsent:
-                self.limiter.take_back(line.part)
-        capture_ns = self.director.chunk_ns
-        self._sensor_age_ns = self._clock.now_ns() - capture_ns if capture_ns else -1
+    def _cycle(self, drives: bool) -> None:
+        """The slot comes: the setpoint goes out, where there is one, and the joints are read."""
+        buses, pacer = self.buses, self.pacer
+        due_ns = pacer.due_ns
+        buses.cycle(due_ns, drives)
+        pacer.wake(buses.began_ns)
+        self._sent_ns = -1
+        if drives:
+            for line in buses.lines:
+                if line.unsent:
+                    self.limiter.take_back(line.part)
+            capture_ns = self.director.chunk_ns
+            self._sensor_age_ns = buses.sent_ns - capture_ns if capture_ns else -1
+            self._sent_ns = pacer.lateness_ns + buses.sent_ns - buses.began_ns
+            self._send.add(buses.sent_ns - due_ns)
+            pacer.sent_ns = buses.sent_ns
 
     def _watch(self) -> None:
         """Nothing is written: the setpoint is wherever the joints are."""
         self.recovery.attempt(self.director.mode)
         if self.director.mode is SAFE and self.torque.ours and self._ticks.total % self._insist_ticks == 0:
             self.torque.make_safe()
-        self._cycle_began_ns = self._clock.now_ns()
         self.buses.setpoint_rad[:] = self.buses.measured_rad
 
-    def _read(self) -> None:
-        self.buses.read(self._cycle_began_ns)
-        self._serial_ns = self._clock.now_ns() - self._cycle_began_ns
+    def _tell(self) -> None:
+        """Tell the other threads where the joints are and are to be; ask for a motor's health where there is time."""
         self._link.joints.back[:] = self.buses.measured_rad
         self._link.joints.publish()
         self._link.setpoints.back[:] = self.buses.setpoint_rad
         self._link.setpoints.publish()
-        if self._ticks.total % self._health_ticks == 0 and 2 * self._serial_ns < self._cycle_ns:
-            self.buses.read_next_health(self._cycle_began_ns + self._cycle_ns)
+        began_ns, serial_ns = self.buses.began_ns, self.buses.ended_ns - self.buses.began_ns
+        if self._ticks.total % self._health_ticks == 0 and 2 * serial_ns < self._cycle_ns:
+            self.buses.read_next_health(began_ns + self._cycle_ns)
 
     def _judge(self) -> None:
         director, now = self.director, self._readings
         now.now_ns = self._clock.now_ns()
         now.lateness_ns = self.pacer.lateness_ns
+        now.strained = self._strain(now.now_ns)
         now.still = director.still
         now.pressed = self._estops.check(now.now_ns)
         if self._estops.fresh:
@@ -197,6 +231,7 @@ class ControlLoop:
         now.hand_ns = self._hand.stamp_ns if self._hand is not None else 0
         for index, camera in enumerate(self._cameras):
             now.frame_ns[index] = camera.capture_ns
+        self._frozen.check(self.buses.measured_rad, now.frozen_ns)
         now.chunk_over = director.chunk_over
         now.chunk_ns = director.chunk_ns or director.task_began_ns
         now.inference_started_ns = self._link.inference_started_ns
@@ -208,6 +243,19 @@ class ControlLoop:
         elif happening := director.due():
             director.go(happening, happening.value)
 
+    def _strain(self, now_ns: int) -> str:
+        """Which joint has stalled or is overloaded; it yields at once, before the rest of the arm has stopped."""
+        buses = self.buses
+        if not self.director.mode.drives:
+            self.effort.rest(buses.measured_rad)
+            return ""
+        cause = self.effort.judge(
+            now_ns, buses.setpoint_rad, buses.measured_rad, buses.heard, buses.current_a, buses.current_ns
+        )
+        for joint in self.effort.pushing:
+            self.limiter.yield_to(joint, float(buses.measured_rad[joint]))
+        return cause
+
     def _obey(self) -> None:
         if self._closing and self.director.mode.state in MOVING:
             self.director.go(Command.STOP, self._closing)
@@ -216,15 +264,18 @@ class ControlLoop:
             self.orders.answer(order, closing or self.director.obey(order))
 
     def _record(self) -> None:
+        before_ns, self._cpu_ns = self._cpu_ns, self._clock.cpu_ns()
         self._ticks.add(
             t_ns=self.pacer.woken_ns,
             lateness_ns=self.pacer.lateness_ns,
             tick_ns=self._clock.now_ns() - self.pacer.woken_ns,
-            serial_ns=self._serial_ns,
+            serial_ns=self.buses.ended_ns - self.buses.began_ns,
             sensor_age_ns=self._sensor_age_ns,
             state=self.director.mode.state,
             setpoint_rad=self.buses.setpoint_rad,
             measured_rad=self.buses.measured_rad,
+            sent_ns=self._sent_ns,
+            cpu_ns=self._cpu_ns - before_ns,
         )
 
     def _at_rest(self) -> bool:

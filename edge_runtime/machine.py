@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from edge_runtime import exchange
 from edge_runtime.realtime import RealtimeReport
 
 _PACKAGES = ("edge-runtime", "numpy", "onnxruntime", "tensorrt", "pyserial", "opencv-python-headless")
@@ -21,6 +22,7 @@ def describe(realtime: RealtimeReport) -> dict[str, Any]:
         "kernel": f"{platform.release()} {platform.version()}",
         "python": platform.python_version(),
         "versions": {name: found for name in _PACKAGES if (found := _version(name))},
+        "serial cycle": "Python" if isinstance(exchange.load(), str) else "C",
         "realtime": list(realtime.obtained),
         "realtime_refused": list(realtime.refused),
     }

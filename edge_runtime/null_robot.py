@@ -51,10 +51,12 @@ def describe(spec: PolicySpec, takes: Sequence[Take], rate_hz: float, bundle: Pa
         control=config.Control(rate_hz=RATE_HZ, socket=str(socket)),
         deadlines=config.Deadlines(
             frame_age_ms=max(usual.frame_age_ms, LATE_FRAMES * period_ms),
+            frozen_ms=0.0,  # the footage does not know how this arm moves
             chunk_age_ms=max(usual.chunk_age_ms, LATE_CHUNKS * period_ms),
             stuck_ms=STUCK_MS,
         ),
         episode=config.Episode(timeout_s=86_400.0),
+        black_box=config.BlackBox(folder=""),
     )
 
 
@@ -74,6 +76,7 @@ def _joints(spec: PolicySpec, takes: Sequence[Take]) -> tuple[config.Joint, ...]
             velocity=3 * float(span[index]) * RATE_HZ,
             acceleration=3 * 9 * float(span[index]) * RATE_HZ**2,
             jerk=3 * 54 * float(span[index]) * RATE_HZ**3,
+            following=3 * float(span[index]),  # it shows what was recorded, whatever it is told
             start=float(states[0, index]),
             park=float(states[0, index]),
         )

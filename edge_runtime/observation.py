@@ -27,6 +27,8 @@ STALL_S = 0.25
 """… but never sooner than this."""
 LATE_PERIODS = 0.5
 """A frame is late that arrives so much after it was due: a period after the last one, more where some were dropped."""
+READERS = 2
+"""Of a camera's pictures: 0 is the observer, 1 the black box."""
 JOIN_S = 3.0
 """How long the end of the run waits beyond a read's own limit for a camera, whose driver may hang for ever."""
 
@@ -52,7 +54,9 @@ class CameraThread(DeviceThread):
         self.name = settings.name
         self.capture_ns = 0
         """When what the newest frame shows was so, 0 before the first."""
-        self.pictures = Slot(*(Picture(settings.height, settings.width) for _ in range(3)))
+        self.frozen_ns = 0
+        """For how long it has delivered the same picture, by its stamps; 0 once it is another."""
+        self.pictures = Slot(*(Picture(settings.height, settings.width) for _ in range(2 + READERS)))
         self.counts = {"frames": 0, "stamped by device": 0, "dropped": 0, "late": 0, "frozen": 0, "reopened": 0}
         """Frames; those that bear the device's own stamp, the others are stamped as they come; frames the device made
         and we never saw; frames that came late; frames with the same content again; times opened again."""
@@ -63,6 +67,8 @@ class CameraThread(DeviceThread):
         self._period_ns = 1e9 / settings.fps
         self._frame_id = -1
         self._content = -1
+        self._new_ns = 0
+        """Stamp of the first frame with the present content."""
         self._came_ns = 0
 
     def read(self) -> None:
@@ -74,7 +80,11 @@ class CameraThread(DeviceThread):
         self.pictures.publish()
         self.capture_ns = capture_ns
         self._arrived.set()
-        self._count(stamp, came_ns, zlib.crc32(picture.pixels.data))
+        content = zlib.crc32(picture.pixels.data)
+        if content != self._content:
+            self._new_ns = capture_ns
+        self.frozen_ns = capture_ns - self._new_ns
+        self._count(stamp, came_ns, content)
 
     def _count(self, stamp: Stamp, came_ns: int, content: int) -> None:
         self.counts["frames"] += 1

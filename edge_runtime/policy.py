@@ -8,6 +8,7 @@ from typing import Literal
 from edge_runtime import plugins
 from edge_runtime.bundle import Bundle, open_bundle
 from edge_runtime.errors import BundleError
+from edge_runtime.policies.base import Seam
 from edge_runtime.policies.graph_policy import GraphPolicy
 from edge_runtime.policies.runners import runner
 
@@ -19,15 +20,25 @@ def open_policy(
     flow_steps: int = 0,
     seed: int = 0,
     on_malformed: Literal["", "fault", "pad"] = "",
+    seam: Seam = "none",
+    prefix_every: int = 1,
 ) -> GraphPolicy:
     """Check the bundle, load its graphs and return its policy; raises `EdgeError` subclasses, one line each.
 
-    `flow_steps`, `seed` and `on_malformed` as in `runner`.
+    All but the first three as in `runner`.
     """
     checked = open_bundle(bundle)
     refuse_backend(checked, backend)
     engine = plugins.load("edge_runtime.backends", backend).Engine(threads)
-    return runner(checked, engine, flow_steps=flow_steps, seed=seed, on_malformed=on_malformed)
+    return runner(
+        checked,
+        engine,
+        flow_steps=flow_steps,
+        seed=seed,
+        on_malformed=on_malformed,
+        seam=seam,
+        prefix_every=prefix_every,
+    )
 
 
 def refuse_backend(bundle: Bundle, backend: str) -> None:

@@ -59,7 +59,7 @@ class PoseSpace:
             rows[0] = self._start_from(measured_rad, chunk)
             ahead = rows[1:]
         else:
-            chunk.start_ns, chunk.rests = chunk.capture_ns, False
+            chunk.start_ns, chunk.rests = chunk.observed_ns, False
             ahead = rows
         before = rows[0] if self._delta else measured_rad
         q_rad, target = before[index], self._arm.pose(before[index])

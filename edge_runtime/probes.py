@@ -3,7 +3,8 @@
 A safetensors file. Of probe i, counted from 0: `i.image.<camera>` uint8 [height, width, 3] (one that is left out was
 missing), `i.state` float32 [dims], `i.instruction` (UTF-8 bytes), `i.tokens` int64 and `i.token_mask` bool
 [max_tokens], `i.noise` float32 [horizon, padded], and the reference's `i.actions` float32 [horizon, dims] and
-`i.written` int64 [n] tokens.
+`i.written` int64 [n] tokens. Where the chunk goes on from a running one, `i.ahead` float32 [horizon, dims] and
+`i.rows` int64 [2], how many of its rows are committed and how many known.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from edge_runtime.bundle import Bundle
 from edge_runtime.bundle_spec import PolicySpec
 from edge_runtime.errors import BundleError
 from edge_runtime.files import write_whole
-from edge_runtime.policies.base import Floats, Observation, Prompt
+from edge_runtime.policies.base import Ahead, Floats, Observation, Prompt
 
 FILE = "probes.safetensors"
 _IMAGE = "image."
@@ -51,6 +52,8 @@ def _tensors(probe: Probe) -> list[tuple[str, NDArray[Any]]]:
     found += [("state", seen.state), ("instruction", words), ("tokens", seen.prompt.tokens)]
     found += [("token_mask", seen.prompt.mask), ("noise", probe.noise), ("actions", probe.actions)]
     found += [("written", np.asarray(probe.written, np.int64))]
+    if seen.ahead is not None:
+        found += [("ahead", seen.ahead.actions), ("rows", np.array([seen.ahead.committed, seen.ahead.known]))]
     return [(name, np.ascontiguousarray(tensor)) for name, tensor in found]
 
 
@@ -94,11 +97,18 @@ def _probe(path: Path, spec: PolicySpec, prefix: str, found: dict[str, NDArray[A
     tokens = take("tokens", np.int64, text)
     if tokens.min() < 0 or 0 < vocab <= tokens.max():
         raise BundleError(f"{path}: {prefix}tokens are not in the model's table; {_AGAIN}")
+    ahead = None
+    if f"{prefix}ahead" in found:
+        committed, known = take("rows", np.int64, 2).tolist()
+        if not 0 <= committed <= known <= spec.horizon:
+            raise BundleError(f"{path}: {prefix}rows are {committed} of {known} of {spec.horizon}; {_AGAIN}")
+        ahead = Ahead(take("ahead", np.float32, spec.horizon, spec.action.dims), committed, known)
     return Probe(
         Observation(
             frames,
             take("state", np.float32, spec.state.dims),
             Prompt(words, tokens, take("token_mask", np.bool_, text)),
+            ahead,
         ),
         take("noise", np.float32, spec.horizon, spec.action.padded),
         take("actions", np.float32, spec.horizon, spec.action.dims),

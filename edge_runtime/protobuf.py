@@ -17,6 +17,7 @@ class Message:
     def __init__(self, data: bytes) -> None:
         self.numbers: dict[int, int] = {}
         self.floats: dict[int, float] = {}
+        self.doubles: dict[int, float] = {}
         self._parts: dict[int, list[bytes]] = {}
         at = 0
         while at < len(data):
@@ -49,6 +50,8 @@ class Message:
             self._parts.setdefault(field, []).append(data[at:end])
         elif wire == FIXED32:
             (self.floats[field],) = struct.unpack("<f", data[at:end])
+        elif wire == FIXED64:
+            (self.doubles[field],) = struct.unpack("<d", data[at:end])
         return end
 
 

@@ -57,5 +57,9 @@ class RunRecord:
     counters: dict[str, int] = field(default_factory=dict)
     """Counted happenings that are no events: limited setpoints per reason, dropped frames, serial retries."""
     events: list[Event] = field(default_factory=list)
+    sent_ns: Int64s = field(default_factory=lambda: np.zeros(0, np.int64))
+    """[N] from a tick's slot until its setpoint was handed to the buses, -1 where none was."""
+    cpu_ns: Int64s = field(default_factory=lambda: np.zeros(0, np.int64))
+    """[N] processor time of the control thread from the end of the tick before to the end of this one."""
     machine: dict[str, Any] = field(default_factory=dict)
     """CPU, kernel, versions, real-time settings obtained."""

@@ -23,6 +23,7 @@ from edge_runtime.bundle_spec import PolicySpec
 from edge_runtime.config import Robot
 from edge_runtime.events import Report
 from edge_runtime.files import write_whole
+from edge_runtime.jpeg import jpeg
 from edge_runtime.policies.base import Floats, Frame
 from edge_runtime.realtime import helper
 from edge_runtime.recording_spec import (
@@ -120,7 +121,7 @@ class Recording:
         description = describe(robot, spec)
         self._folder = folder
         self._next = _prepare(folder, description)
-        self._policy = _seal(Path(robot.policy.bundle))
+        self._policy = seal(Path(robot.policy.bundle))
         self._episode = episode
         self._report = report
         self._seen = Slot(*(Seen(description) for _ in range(3)))
@@ -228,7 +229,7 @@ class Recording:
             instruction=seen.instruction,
             state=seen.state.astype(FLOAT).tobytes(),
             actions=seen.actions.astype(FLOAT).tobytes(),
-            frames={name: _jpeg(frame, self._bgr[name]) for name, frame in seen.frames.items()},
+            frames={name: jpeg(frame, self._bgr[name], JPEG) for name, frame in seen.frames.items()},
             person=seen.person,
         )
 
@@ -278,20 +279,13 @@ def _write(path: Path, description: Description) -> None:
         os.fsync(file.fileno())
 
 
-def _seal(bundle: Path) -> str:
+def seal(bundle: Path) -> str:
     """Seal of a bundle that was checked before; "" where the policy comes from none."""
     try:
-        seal: str = msgspec.json.decode((bundle / MANIFEST).read_bytes())["seal"]
+        found: str = msgspec.json.decode((bundle / MANIFEST).read_bytes())["seal"]
     except FileNotFoundError:
         return ""
-    return seal
-
-
-def _jpeg(rgb: Frame, bgr: Frame) -> bytes:
-    """A frame as JPEG; `bgr` is where its channels are swapped."""
-    cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR, dst=bgr)
-    data: Frame = cv2.imencode(".jpg", bgr, JPEG)[1]
-    return data.tobytes()
+    return found
 
 
 def _show(value: object) -> str:

@@ -15,7 +15,6 @@ from edge_runtime.floor import Floor
 from edge_runtime.record import RunRecord
 
 PERCENTILES = {"p50": 50.0, "p99": 99.0, "p99_9": 99.9, "max": 100.0}
-COARSE = ("p50", "p99", "max")
 
 MOVING = ("RUN", "COAST")
 
@@ -33,11 +32,14 @@ def summary(record: RunRecord, floor: Floor | None = None) -> dict[str, Any]:
             "ticks": record.ticks,
             "missed": record.missed,
             "lateness_us": quantiles(record.lateness_ns, 1e3),
+            "jitter_us": quantiles(np.abs(np.diff(record.lateness_ns)), 1e3),
+            "sent_us": quantiles(record.sent_ns[record.sent_ns >= 0], 1e3),
+            "cpu_us": quantiles(record.cpu_ns[record.cpu_ns >= 0], 1e3),
             "tick_us": quantiles(record.tick_ns, 1e3),
         },
         "serial_ms": quantiles(record.serial_ns, 1e6),
-        "sensor_to_motor_ms": quantiles(aged, 1e6, COARSE),
-        "inference_ms": quantiles(record.inference_ns, 1e6, COARSE),
+        "sensor_to_motor_ms": quantiles(aged, 1e6),
+        "inference_ms": quantiles(record.inference_ns, 1e6),
         "chunks": record.chunks,
         "states": {name: round(seconds, 3) for name, seconds in record.state_seconds.items()},
         "events": [
@@ -56,14 +58,12 @@ def summary(record: RunRecord, floor: Floor | None = None) -> dict[str, Any]:
     return report
 
 
-def quantiles(
-    values: NDArray[np.int64], unit: float, which: tuple[str, ...] = tuple(PERCENTILES)
-) -> dict[str, float | None]:
+def quantiles(values: NDArray[np.int64], unit: float) -> dict[str, float | None]:
     """Percentiles of `values` in `unit`; null where there are none."""
     if values.size == 0:
-        return dict.fromkeys(which)
-    found = np.percentile(values, [PERCENTILES[name] for name in which], method="higher")
-    return {name: round(float(value) / unit, 3) for name, value in zip(which, found, strict=True)}
+        return dict.fromkeys(PERCENTILES)
+    found = np.percentile(values, list(PERCENTILES.values()), method="higher")
+    return {name: round(float(value) / unit, 3) for name, value in zip(PERCENTILES, found, strict=True)}
 
 
 def ratios(measured: dict[str, float | None], floor: dict[str, float]) -> dict[str, float | None]:

@@ -22,10 +22,12 @@ class Written:
     html_file: Path
 
 
-def write(record: RunRecord, folder: Path, floor: Floor | None = None, more: dict[str, Any] | None = None) -> Written:
-    """Write both files into `folder`. `more` adds keys of the caller's own to the report."""
+def write(
+    record: RunRecord, folder: Path, floor: Floor | None = None, more: dict[str, Any] | None = None, front: str = ""
+) -> Written:
+    """Write both files into `folder`. `more` adds keys of the caller's own to the report, `front` begins the page."""
     found = {**report.summary(record, floor), **(more or {})}
     written = Written(found, folder / "report.json", folder / "report.html")
     write_whole(written.json_file, json.dumps(found, indent=2, ensure_ascii=False, default=str) + "\n")
-    write_whole(written.html_file, report_html.page(record, found, floor))
+    write_whole(written.html_file, report_html.page(record, found, floor, front))
     return written

@@ -18,21 +18,23 @@ EVENTS = 300
 """Rows of the event table: the last ones."""
 
 
-def page(record: RunRecord, report: dict[str, Any], floor: Floor | None = None) -> str:
-    """The whole page. `report` is `report.summary(record)`; `floor` is drawn with the lateness where measured."""
+def page(record: RunRecord, report: dict[str, Any], floor: Floor | None = None, front: str = "") -> str:
+    """The whole page. `report` is `report.summary(record)`; `floor` is drawn with the lateness where measured.
+
+    `front` is HTML that takes the place of the verdict.
+    """
     style = resources.files("edge_runtime").joinpath("report.css").read_text(encoding="utf-8")
     title = escape(f"{report['robot']}: run report")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title}</title><style>{style}</style></head><body><main>\n"
-        + "\n".join(_sections(record, report, floor))
+        + "\n".join((front or _header(report), *_sections(record, report, floor)))
         + "\n</main></body></html>\n"
     )
 
 
 def _sections(record: RunRecord, report: dict[str, Any], floor: Floor | None) -> Iterator[str]:
-    yield _header(report)
     yield _figures(report)
     if record.t_ns.size:
         yield _run(record, report)

@@ -42,7 +42,10 @@ def rows(report: dict[str, Any]) -> Iterator[tuple[str, dict[str, float | None]]
     if "floor_us" in report:
         yield "  cyclictest floor, µs", report["floor_us"]
         yield "  times its floor", report["lateness_over_floor"]
+    yield "jitter of the period, µs", report["control"]["jitter_us"]
+    yield "setpoint sent, µs", report["control"]["sent_us"]
     yield "control tick, µs", report["control"]["tick_us"]
+    yield "processor time, µs", report["control"]["cpu_us"]
     yield "serial cycle, ms", report["serial_ms"]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from edge_runtime.bundle_spec import GRAPHS, BinScheme, FlowSpec, Head, Manifest, TokenSpec
+from edge_runtime.bundle_spec import GRAPHS, GUIDE, BinScheme, FlowSpec, Head, Manifest, TokenSpec
 from edge_runtime.errors import EdgeError
 from edge_runtime.suggest import did_you_mean
 
@@ -137,11 +137,12 @@ def parts(manifest: Manifest, precision: Iterable[str] = (), steps: int = 0) -> 
     """The components of a bundle as one inference runs them.
 
     `precision`: what if all but the image graph, which is no part of the model, were of P ("P") or one component were
-    ("COMPONENT=P"). `steps`: flow steps, 0 for the bundle's own. Raise `EdgeError` for names that there are not.
+    ("COMPONENT=P"). `steps`: flow steps, 0 for the bundle's own. A guide graph, which runs in the place of the step
+    where a chunk is guided, does not run here. Raise `EdgeError` for names that there are not.
     """
     head = manifest.spec.head
     stops_early = isinstance(head, TokenSpec) and not isinstance(head.scheme, BinScheme)
-    often = runs(head, steps)
+    often = runs(head, steps) | ({GUIDE: 0} if GUIDE in manifest.graphs else {})
     asked = _asked(precision, [name for name in often if name != "image"])
     found = []
     for name, count in often.items():

@@ -1,14 +1,19 @@
 """The last step before the bus: whatever a motion asks for, what goes out keeps to the limits and can be stopped.
 
 Each joint has a `Guard`, whose invariant is that from every setpoint a jerk-bounded stop inside the range exists. Here
-they are one arm: where one joint's reference is not finite, all of them come to rest.
+they are one arm: where one joint's reference is not finite, all of them come to rest. A `Fence`, where the robot has a
+workspace, holds the tip inside it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.fence import REASONS as OUTSIDE
+from edge_runtime.fence import Fence, Workspace
 from edge_runtime.guard import FREE, NOT_FINITE, REASONS, Guard
 from edge_runtime.limits import Floats, Limits
 from edge_runtime.reference import Reference
@@ -17,7 +22,7 @@ from edge_runtime.reference import Reference
 class Limiter:
     """The guards of n joints. Allocates nothing lasting."""
 
-    def __init__(self, limits: Limits, period_s: float) -> None:
+    def __init__(self, limits: Limits, period_s: float, workspace: Workspace | None = None) -> None:
         n = len(limits.names)
         self._names = limits.names
         self._guards = [
@@ -26,6 +31,7 @@ class Limiter:
                 limits.lower, limits.upper, limits.velocity, limits.acceleration, limits.jerk, strict=True
             )
         ]
+        self._fence = None if workspace is None else Fence(workspace, self._guards)
         self._finite: NDArray[np.bool_] = np.zeros(n, dtype=np.bool_)
         self._before: Floats = np.zeros(n)
         self.position_rad: Floats = np.zeros(n)
@@ -37,6 +43,11 @@ class Limiter:
     def at_rest(self) -> bool:
         """Whether every joint is: nothing of a motion is left."""
         return all(guard.v == 0.0 and guard.a == 0.0 for guard in self._guards)
+
+    def emitted(self, out: Floats) -> None:
+        """Write position, velocity and acceleration of the last setpoint into `out` [3, n]."""
+        for index, guard in enumerate(self._guards):
+            out[0, index], out[1, index], out[2, index] = guard.p, guard.v, guard.a
 
     def start_from(self, position_rad: Floats) -> None:
         """The joints are at rest at `position_rad`, whatever was emitted before."""
@@ -58,6 +69,11 @@ class Limiter:
         self.position_rad[:] = out
         return refused
 
+    def yield_to(self, joint: int, position_rad: float) -> None:
+        """One joint is at rest at `position_rad`, where it was held back, and pushes on no more."""
+        self.position_rad[joint] = position_rad
+        self._guards[joint].rest(position_rad)
+
     def take_back(self, part: slice) -> None:
         """The setpoint of these joints was not emitted after all: they come to rest where the one before it has led."""
         self.position_rad[part] = self._before[part]
@@ -66,7 +82,11 @@ class Limiter:
 
     def counted(self) -> dict[str, int]:
         """What was limited and how often, by reason and joint: {"velocity elbow_flex": 3}."""
-        return {f"{REASONS[r]} {self._names[j]}": int(self.counts[r, j]) for r, j in np.argwhere(self.counts)}
+        counted = self._named(REASONS, self.counts)
+        return counted if self._fence is None else counted | self._named(OUTSIDE, self._fence.counts)
+
+    def _named(self, reasons: Sequence[str], counts: NDArray[np.int64]) -> dict[str, int]:
+        return {f"{reasons[r]} {self._names[j]}": int(counts[r, j]) for r, j in np.argwhere(counts)}
 
     def _not_finite(self, wanted: Reference) -> str:
         finite = np.isfinite(wanted.position_rad, out=self._finite)
@@ -76,8 +96,12 @@ class Limiter:
         return ", ".join(name for name, good in zip(self._names, finite, strict=True) if not good)
 
     def _follow(self, wanted: Reference) -> None:
+        if self._fence is not None:
+            self._fence.keep()
         rows = (wanted.position_rad.tolist(), wanted.velocity_rad_s.tolist(), wanted.acceleration_rad_s2.tolist())
         for index, (guard, p, v, a) in enumerate(zip(self._guards, *rows, strict=True)):
             reason = guard.follow(p, v, a)
             if reason != FREE:
                 self.counts[reason, index] += 1
+        if self._fence is not None:
+            self._fence.hold()

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edge_runtime.black_box import BlackBox
 from edge_runtime.clock import Clock
 from edge_runtime.config import Robot
 from edge_runtime.control_socket import Answer, Waiting, refusal
@@ -45,6 +46,7 @@ class Session:
     inference: Inference
     loop: ControlLoop
     recording: Recording | None
+    black_box: BlackBox | None
     estops: Sequence[EstopThread]
     hand: HandThread | None
 
@@ -132,6 +134,7 @@ class Session:
         """Everything counted, by name."""
         counts = self.loop.watchdog.counts()
         counts |= {f"limited: {name}": count for name, count in self.loop.limiter.counted().items()}
+        counts |= self.loop.effort.counted()
         for line in self.loop.buses.lines:
             counts[f"serial misses {line.name}"] = line.missed
             counts[f"health misses {line.name}"] = line.health_missed
@@ -145,6 +148,8 @@ class Session:
         counts |= self.inference.space.counts()
         if self.recording is not None:
             counts |= self.recording.counts()
+        if self.black_box is not None:
+            counts |= self.black_box.counts()
         return counts
 
     def record(self, started_ns: int, ended_ns: int, events: Iterable[Event], machine: dict[str, Any]) -> RunRecord:
@@ -166,6 +171,8 @@ class Session:
             tick_ns=ticks.tick_ns[kept],
             serial_ns=ticks.serial_ns[kept],
             sensor_age_ns=ticks.sensor_age_ns[kept],
+            sent_ns=ticks.sent_ns[kept],
+            cpu_ns=ticks.cpu_ns[kept],
             state=ticks.state[kept],
             setpoint_rad=ticks.setpoint_rad[kept],
             measured_rad=ticks.measured_rad[kept],

@@ -1,7 +1,8 @@
-"""Newest wins: hand the latest value from one writer thread to one reader thread without a lock.
+"""Newest wins: hand the latest value from one writer thread to its reader threads without a lock.
 
-Three buffers: the writer fills one that is neither the newest nor the one that the reader holds, then publishes it by
-assigning an index. The reader announces what it holds before it trusts it. Nothing is allocated, nobody waits.
+With one reader there are three buffers, with each reader more one more: the writer fills one that is neither the newest
+nor one that a reader holds, then publishes it by assigning an index. A reader announces what it holds before it trusts
+it. Nothing is allocated, nobody waits.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ T = TypeVar("T")
 
 
 class Slot(Generic[T]):
-    """A one-place mailbox over three reusable buffers. One writer, one reader."""
+    """A one-place mailbox over reusable buffers, two more than it has readers. One writer."""
 
-    def __init__(self, a: T, b: T, c: T) -> None:
-        self._buffers = (a, b, c)
+    def __init__(self, *buffers: T) -> None:
+        if len(buffers) < 3:
+            raise ValueError(f"one reader takes three buffers, not {len(buffers)}")
+        self._buffers = buffers
+        self._places = range(len(buffers))
         self._newest = -1
-        self._held = -1
+        self._held = [-1] * (len(buffers) - 2)
         self._back = 0
 
     @property
@@ -27,16 +31,16 @@ class Slot(Generic[T]):
 
     def publish(self) -> None:
         """Make `back` the newest (writer only)."""
-        self._newest = self._back
-        newest, held = self._newest, self._held
-        self._back = next(i for i in (0, 1, 2) if i != newest and i != held)
+        self._newest = newest = self._back
+        held = self._held
+        self._back = next(i for i in self._places if i != newest and i not in held)
 
-    def take(self) -> T | None:
-        """Hold the newest buffer, which stays untouched until the next `take` (reader only); None before the first."""
+    def take(self, reader: int = 0) -> T | None:
+        """Hold the newest buffer, which stays untouched until this reader's next `take`; None before the first."""
         while True:
             newest = self._newest
             if newest < 0:
                 return None
-            self._held = newest
+            self._held[reader] = newest
             if self._newest == newest:
                 return self._buffers[newest]

@@ -18,6 +18,7 @@ from drivers.errors import DriverError
 from edge_runtime.buses import Buses
 from edge_runtime.clock import Clock
 from edge_runtime.errors import EdgeError
+from edge_runtime.fence import Workspace
 from edge_runtime.limits import Floats, Limits
 from edge_runtime.reference import Reference
 from edge_runtime.safety import Limiter
@@ -100,13 +101,20 @@ def plan(limits: Limits, index: int, rest_rad: Floats) -> Way:
 
 
 def swing(
-    buses: Buses, limits: Limits, index: int, way: Way, period_ns: int, clock: Clock, check: Check = lambda _: None
+    buses: Buses,
+    limits: Limits,
+    index: int,
+    way: Way,
+    period_ns: int,
+    clock: Clock,
+    check: Check = lambda _: None,
+    workspace: Workspace | None = None,
 ) -> Swung:
     """Switch torque on, swing joint `index` of `buses`, and end with the motors' safe action, whatever happens.
 
-    `limits` are those of these buses' joints. What `check` raises, before torque and at each tick, is raised here once
-    the arm has come to rest. Raises `EdgeError` where `way` does not fit where the arm is now, and `DriverError`, also
-    for a joint that meets something: without a stop, because the arm does not do as it is told.
+    `limits` and `workspace` are those of these buses' joints. What `check` raises, before torque and at each tick, is
+    raised here once the arm has come to rest. Raises `EdgeError` where `way` does not fit where the arm is now, and
+    `DriverError`, also for a joint that meets something: without a stop, because the arm does not do as it is told.
     """
     buses.read(clock.now_ns())
     _answered(buses)
@@ -114,7 +122,7 @@ def swing(
     check(clock.now_ns())
     try:
         buses.enable_torque()
-        return _Run(buses, limits, index, way, period_ns, clock).run(check)
+        return _Run(buses, limits, index, way, period_ns, clock, workspace).run(check)
     finally:
         if failures := buses.safe_action():
             raise DriverError(f"{failures[0]}: torque may still be on: run edge safe-stop, or switch the supply off")
@@ -123,11 +131,20 @@ def swing(
 class _Run:
     """The arm under torque, from where it is."""
 
-    def __init__(self, buses: Buses, limits: Limits, index: int, way: Way, period_ns: int, clock: Clock) -> None:
+    def __init__(
+        self,
+        buses: Buses,
+        limits: Limits,
+        index: int,
+        way: Way,
+        period_ns: int,
+        clock: Clock,
+        workspace: Workspace | None,
+    ) -> None:
         self._buses, self._clock, self._period_ns = buses, clock, period_ns
         self._name, self._index, self._way = limits.names[index], index, way
         self._rest_rad = buses.measured_rad.copy()
-        self._limiter = Limiter(limits, period_ns / 1e9)
+        self._limiter = Limiter(limits, period_ns / 1e9, workspace)
         self._limiter.start_from(self._rest_rad)
         self._wanted = Reference(len(limits.names))
         self._due_ns = clock.now_ns()

@@ -24,6 +24,7 @@ from edge_runtime.policies import flow, tokens
 from edge_runtime.policies.base import Floats
 from edge_runtime.policies.graph_policy import GraphPolicy
 from edge_runtime.policies.runners import runner
+from edge_runtime.policies.seams import probed
 from edge_runtime.probes import Probe, read_probes
 
 _GREY = 128
@@ -41,7 +42,7 @@ def check(bundle: Bundle, backend: Backend, told: Callable[[float], None] = lamb
     compare; a bundle that computes something else is a verdict, not an error.
     """
     probes = read_probes(bundle)
-    policy = runner(bundle, backend, on_malformed="pad")
+    policy = runner(bundle, backend, on_malformed="pad", seam=probed(bundle.manifest))
     found: list[Probe] = []
     for done, probe in enumerate(probes):
         told(done / (len(probes) + 2))

@@ -6,6 +6,7 @@ clock, so the same figures always get the same verdict.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from edge_runtime.buses import Line
@@ -14,12 +15,12 @@ from edge_runtime.events import Report
 from edge_runtime.states import COAST, FAULTED, TASK, Happening, Mode, State
 
 QUIET_NS = 1_000_000_000
-"""A bus that fails again sooner than this after its last failed cycle is no new event: one that answers every other
-cycle would fill the record, and is counted anyway."""
+"""What is late or fails again sooner than this after the last time is no new event: a bus that answers every other
+cycle, or a machine that wakes every other tick late, would fill the record, and is counted anyway."""
 
 
 class Arrow:
-    """One arrow's deadline. Becoming late is one event; it counts again only after it was in time.
+    """One arrow's deadline. Being late counts once, and again after it was in time; it is no new event for `QUIET_NS`.
 
     `what` says it with a place for milliseconds: "inference in flight for {:.1f} ms".
     """
@@ -32,16 +33,21 @@ class Arrow:
         """What was late, how much, and what is allowed: of the last time."""
         self._what = what
         self._limit_ms = limit_ms
-        self._limit_ns = int(limit_ms * 1e6)
+        self._limit_ns = limit_ms * 1e6
+        self._late_ns = -QUIET_NS
+        """When it was last late."""
         self._report = report
 
-    def check(self, age_ns: int) -> bool:
+    def check(self, age_ns: int, now_ns: int) -> bool:
         """Whether `age_ns` is beyond the deadline."""
         late = age_ns > self._limit_ns
         if late and not self.late:
             self.count += 1
             self.cause = f"{self._what.format(age_ns / 1e6)}, limit {self._limit_ms:g} ms"
-            self._report(self.name, self.cause)
+            if now_ns - self._late_ns >= QUIET_NS:
+                self._report(self.name, self.cause)
+        if late:
+            self._late_ns = now_ns
         self.late = late
         return late
 
@@ -56,10 +62,14 @@ class Readings:
         """Which e-stop is pressed, or was since the last tick."""
         self.refused = ""
         """The joints whose setpoints were no numbers."""
+        self.strained = ""
+        """Which joint has stalled or is overloaded, and how."""
         self.still = False
         """The present motion is over."""
         self.frame_ns = [0] * cameras
         """Capture time of each camera's newest frame."""
+        self.frozen_ns = [0] * cameras
+        """For how long each camera's picture has been the same although the arm has moved."""
         self.chunk_ns = 0
         """Capture time behind the running chunk; before the first, when the task began to wait for it."""
         self.chunk_over = False
@@ -91,24 +101,29 @@ class Watchdog:
             Arrow("frame late", f"newest frame of camera {name} is {{:.1f}} ms old", deadlines.frame_age_ms, report)
             for name in cameras
         ]
+        frozen_ms = deadlines.frozen_ms or math.inf
+        self._frozen = [
+            Arrow("camera frozen", f"camera {name} has shown the same picture for {{:.1f}} ms", frozen_ms, report)
+            for name in cameras
+        ]
         self._chunk = Arrow("chunk late", "frame behind the chunk is {:.1f} ms old", deadlines.chunk_age_ms, report)
         self._inference = Arrow("inference late", "inference in flight for {:.1f} ms", deadlines.inference_ms, report)
         self._coast = Arrow("coast late", "coasting for {:.1f} ms", deadlines.coast_ms, report)
         self._hand = Arrow("hand late", "newest reading of the hand is {:.1f} ms old", deadlines.hand_age_ms, report)
-        self._of_task = (*self._frames, self._chunk, self._inference, self._coast)
+        self._of_task = (*self._frames, *self._frozen, self._chunk, self._inference, self._coast)
 
     def judge(self, mode: Mode, now: Readings) -> Happening | None:
         """What `now` means in `mode`, with `cause` saying why; None where all is well."""
-        self._tick.check(now.lateness_ns)
+        self._tick.check(now.lateness_ns, now.now_ns)
         silent = self._silent_bus(now.now_ns)
         if not mode.drives:
             return None
         if mode is FAULTED:
             return self._because(Happening.LOST, silent) if silent and now.still else None
         refused = f"setpoint of {now.refused} is not finite" if now.refused else ""
-        if fault := now.pressed or silent or self._motor_fault() or refused:
+        if fault := now.pressed or silent or self._motor_fault() or refused or now.strained:
             return self._because(Happening.FAULT, fault)
-        if self._hand.check(now.now_ns - now.hand_ns if mode.state is State.TAKEOVER else 0):
+        if self._hand.check(now.now_ns - now.hand_ns if mode.state is State.TAKEOVER else 0, now.now_ns):
             return self._because(Happening.FAULT, self._hand.cause)
         if now.terminated and (mode is TASK or mode is COAST):  # a task that is done has nothing left to be late
             return self._because(Happening.TERMINATED, "the policy says that the task is done")
@@ -130,7 +145,7 @@ class Watchdog:
             return self._because(Happening.FRESH, "every arrow is in time again")
         if now.still and now.chunk_over:
             return self._because(Happening.FAULT, f"nothing left to coast on: {late}")
-        if self._coast.check(now.now_ns - now.coasting_since_ns):
+        if self._coast.check(now.now_ns - now.coasting_since_ns, now.now_ns):
             return self._because(Happening.FAULT, self._coast.cause)
         return None
 
@@ -138,12 +153,15 @@ class Watchdog:
         """The cause of the first arrow that is late. All are asked, so that each is counted."""
         cause = now.inference_failure
         flight_ns = now.now_ns - now.inference_started_ns if now.inference_started_ns else 0
-        if self._inference.check(flight_ns):
+        if self._inference.check(flight_ns, now.now_ns):
             cause = cause or self._inference.cause
         for arrow, capture_ns in zip(self._frames, now.frame_ns, strict=True):
-            if arrow.check(now.now_ns - capture_ns):
+            if arrow.check(now.now_ns - capture_ns, now.now_ns):
                 cause = cause or arrow.cause
-        if self._chunk.check(now.now_ns - now.chunk_ns):
+        for arrow, frozen_ns in zip(self._frozen, now.frozen_ns, strict=True):
+            if arrow.check(frozen_ns, now.now_ns):
+                cause = cause or arrow.cause
+        if self._chunk.check(now.now_ns - now.chunk_ns, now.now_ns):
             cause = cause or self._chunk.cause
         return cause or ("the last action of the chunk was due" if now.chunk_over else "")
 

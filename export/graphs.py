@@ -36,6 +36,28 @@ class ModelGraph(nn.Module):
         return Signature(self._inputs, self._outputs)
 
 
+class CommittedGraph(ModelGraph):
+    """A step graph that takes some rows of x_t as they are: those in `committed`, bool [1, H], get no velocity and, in
+    the place of `cond`, `clean` [1, W], what the model knows of t_end.
+
+    Black et al. 2025, "Training-Time Action Conditioning for Efficient Real-Time Chunking"
+    (https://arxiv.org/abs/2512.05964). The model's method takes a `cond` of every row's own.
+    """
+
+    def __init__(self, step: ModelGraph) -> None:
+        given = step.signature().inputs
+        rows = torch.zeros(given["x_t"].shape[:2], dtype=torch.bool)
+        inputs = {**given, "committed": rows, "clean": torch.zeros_like(given["cond"])}
+        super().__init__(step.model, step.method, inputs, step.signature().outputs)
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        given = dict(zip(self._inputs, inputs, strict=True))
+        committed, clean = given.pop("committed")[..., None], given.pop("clean")[:, None]
+        given["cond"] = torch.where(committed, clean, given["cond"][:, None])
+        velocity = getattr(self.model, self.method)(**given)
+        return (torch.where(committed, 0.0, velocity),)
+
+
 class PrefillGraph(ModelGraph):
     """A model's prefill, with room for `max_new` tokens behind its keys and values."""
 

@@ -14,9 +14,9 @@ from calibration.observations import Sample, Samples
 from edge_runtime.accuracy import QUANTIZED_GATE, Accuracy, Measure, Running, action_errors
 from edge_runtime.backends.base import Backend
 from edge_runtime.bundle import Bundle
-from edge_runtime.bundle_spec import Manifest
+from edge_runtime.bundle_spec import FlowSpec, Manifest
 from edge_runtime.errors import InstructionError
-from edge_runtime.policies.base import Observation
+from edge_runtime.policies.base import Ahead, Observation, Seam
 from edge_runtime.policies.graph_policy import GraphPolicy, recorded
 from edge_runtime.policies.runners import runner
 from edge_runtime.probes import Probe
@@ -76,15 +76,23 @@ def judge(
     """Compare `made`, run by `engine`, with `original`, run by `reference`, over `probes`.
 
     Decoders are compared as long as both have been given the same tokens: what comes behind another token is another.
+    Where the checkpoint was trained with committed actions, every second chunk goes on from one of the original's.
     Returns what is to stand in accuracy.json, and the probes with the original's answers.
     """
-    policies = runner(made, engine, on_malformed="pad"), runner(original, reference, on_malformed="pad")
+    head = made.spec.head
+    committed = head.committed if isinstance(head, FlowSpec) else 0
+    seam: Seam = "committed" if committed else "none"
+    policies = (
+        runner(made, engine, on_malformed="pad", seam=seam),
+        runner(original, reference, on_malformed="pad", seam=seam),
+    )
     components: dict[str, Running] = {}
     found: list[Probe] = []
     answered: list[Probe] = []
     for done, probe in enumerate(probes):
         told(done / len(probes))
-        a, b = (_ask(policy, probe) for policy in policies)
+        shown = _following(probe, answer(policies[1], probe)[0], committed) if committed and done % 2 else probe
+        a, b = (_ask(policy, shown) for policy in policies)
         alike = _alike(a[0].written, b[0].written)
         for name, outputs in b[1].items():
             runs = alike if name.startswith("decode.") else len(outputs)
@@ -103,8 +111,14 @@ def judge(
     fault = _fault(measures) or ("" if steady(policies[0], found[0]) else _UNSTEADY)
     if fault:
         errors = msgspec.structs.replace(errors, verdict="fail", fault=fault)
-    shown = f"{len(probes)} held-out observations"
-    return Accuracy(errors.verdict, _reference(original), shown, measures, errors), answered
+    said = f"{len(probes)} held-out observations"
+    return Accuracy(errors.verdict, _reference(original), said, measures, errors), answered
+
+
+def _following(probe: Probe, actions: NDArray[np.float32], committed: int) -> Probe:
+    """The same observation, of an arm that follows `actions` [horizon, dims] and is one row further."""
+    ahead = Ahead(np.concatenate([actions[1:], actions[-1:]]), committed, len(actions) - 1)
+    return replace(probe, observation=replace(probe.observation, ahead=ahead))
 
 
 def _alike(a: Sequence[int], b: Sequence[int]) -> int:

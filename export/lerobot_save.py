@@ -81,6 +81,7 @@ def _config_json(c: Pi0Config, spec: PolicySpec) -> dict[str, Any]:
         "empty_cameras": 0,
         "normalization_mapping": _norm_map(spec),
         "tokenizer_max_length": spec.prompt.max_tokens,
+        **({"rtc_training_max_delay": head.committed} if head.committed else {}),
     }
 
 

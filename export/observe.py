@@ -13,6 +13,7 @@ from torch import Tensor
 
 from calibration.ranges import InputRange
 from edge_runtime.bundle import Bundle
+from edge_runtime.bundle_spec import GUIDE
 from edge_runtime.policies.runners import runner
 from edge_runtime.probes import Probe
 from edge_runtime.verify import answer
@@ -32,8 +33,8 @@ class Observed:
 
 
 def graph_files(bundle: Bundle) -> dict[str, Path]:
-    """The graphs that have weights, by name: all but the image graph."""
-    return {name: bundle.graph(name) for name in bundle.manifest.graphs if name != "image"}
+    """The graphs that may be in other precisions: the image graph has no weights, the guide graph stays in float32."""
+    return {name: bundle.graph(name) for name in bundle.manifest.graphs if name not in ("image", GUIDE)}
 
 
 def bundle_layers(bundle: Bundle) -> dict[str, list[Layer]]:

@@ -15,7 +15,17 @@ from torch import nn
 from edge_runtime.accuracy import FILE as ACCURACY
 from edge_runtime.accuracy import Accuracy
 from edge_runtime.bundle import MANIFEST, Bundle, seal
-from edge_runtime.bundle_spec import CameraSpec, Cost, FlowSpec, Manifest, PolicySpec, Source, TokenSpec, impossible
+from edge_runtime.bundle_spec import (
+    GUIDE,
+    CameraSpec,
+    Cost,
+    FlowSpec,
+    Manifest,
+    PolicySpec,
+    Source,
+    TokenSpec,
+    impossible,
+)
 from edge_runtime.probes import FILE as PROBES
 from edge_runtime.probes import Probe, write_probes
 from export import layouts, pieces, reference
@@ -23,6 +33,8 @@ from export.checkpoint import Checkpoint
 from export.errors import CheckpointError, ExportError
 from export.family import Family, family
 from export.full_head import check_head, head_inputs
+from export.graphs import CommittedGraph, ModelGraph
+from export.guide import GuideGraph, written_out
 from export.image import ImageGraph
 from export.json_file import write_json
 from export.layouts.options import Options
@@ -57,7 +69,7 @@ def export_checkpoint(
     weights = bound(source, model)
     modules: dict[str, nn.Module] = {
         "image": ImageGraph({c.name: (c.height, c.width) for c in source.spec.cameras}, source.image),
-        **kind.graphs(model, source),
+        **_real_time(kind.graphs(model, source), source, options),
     }
     manifest = _manifest(source, modules)
     problem = impossible(manifest)
@@ -71,7 +83,8 @@ def export_checkpoint(
         for name, module in modules.items():
             steps.begin(name)
             counted = steps.counting({MODEL + key: read for key, read in weights.items()}, module)
-            written[name] = write_onnx(module, module.signature(), new / f"{name}.onnx", counted)  # type: ignore[operator]
+            plain = written_out(module) if isinstance(module, GuideGraph) else module
+            written[name] = write_onnx(plain, module.signature(), new / f"{name}.onnx", counted)  # type: ignore[operator]
         costs = {name: Cost(w.parameters, w.precision, w.bytes, w.flops) for name, w in written.items()}
         manifest = msgspec.structs.replace(manifest, costs=costs)
         steps.begin("verification")
@@ -82,6 +95,16 @@ def export_checkpoint(
         seal(new, manifest)
     steps.begin("done")
     return out
+
+
+def _real_time(graphs: dict[str, ModelGraph], source: Checkpoint, options: Options) -> dict[str, nn.Module]:
+    """The graphs as chunks that go on from each other need them (docs/rtc.md)."""
+    head, found = source.spec.head, dict[str, nn.Module](graphs)
+    if isinstance(head, FlowSpec) and head.committed:
+        found["step"] = CommittedGraph(graphs["step"])
+    if options.guided:
+        found[GUIDE] = GuideGraph(graphs["step"])
+    return found
 
 
 def _write_constants(kind: Family, model: nn.Module, weights: Weights, source: Checkpoint, new: Path) -> None:
@@ -119,8 +142,11 @@ def _verify(
 def _refuse_unused(source: Checkpoint, options: Options) -> None:
     """Raise `ExportError` for the first option that says nothing to a checkpoint of this kind."""
     family, prismatic = source.family, source.family.startswith("openvla")
+    flow = isinstance(source.spec.head, FlowSpec)
     unused = {
-        "--steps": options.steps is not None and not isinstance(source.spec.head, FlowSpec),
+        "--steps": options.steps is not None and not flow,
+        "--committed": options.committed is not None and not flow,
+        "--guided": options.guided and not flow,
         "--fast-tokenizer": options.fast_tokenizer is not None and family != "pi0_fast",
         "--crop": options.crop and not prismatic,
         "--statistics": options.statistics is not None and not prismatic and source.layout != "openpi",

@@ -7,7 +7,7 @@ seed must match in every output of every graph, another seed must not, and nothi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,25 +17,33 @@ from numpy.typing import NDArray
 from edge_runtime.accuracy import FLOAT32_GATE, Accuracy, Measure, Running, action_errors
 from edge_runtime.backends.base import Backend
 from edge_runtime.bundle import Bundle
-from edge_runtime.bundle_spec import FlowSpec, PolicySpec
+from edge_runtime.bundle_spec import GUIDE, FlowSpec, Manifest, Normalisation, PolicySpec
 from edge_runtime.policies import flow, tokens
-from edge_runtime.policies.base import Observation, Prompt
+from edge_runtime.policies.base import Ahead, Observation, Prompt, Seam
 from edge_runtime.policies.graph_policy import GraphPolicy, recorded
 from edge_runtime.policies.runners import runner
+from edge_runtime.policies.seams import probed
 from edge_runtime.probes import Probe
 from export.errors import ExportError
 
 SEEDS = (0, 1)
+GOING_ON = 2
+"""The seed of a chunk that goes on from a running one."""
 Floats = NDArray[np.float32]
 Pairs = list[tuple[NDArray[Any], NDArray[Any]]]
 
 
 @dataclass(frozen=True)
 class Example:
-    """One seeded input. With the second seed on, the last of several cameras is missing where it may be."""
+    """One seeded input. With the second seed on, the last of several cameras is missing where it may be.
+
+    `steps`: flow steps, 0 for the bundle's own.
+    """
 
     observation: Observation
     noise: Floats
+    steps: int = 0
+    seam: Seam = "none"
 
 
 @dataclass(frozen=True)
@@ -58,18 +66,34 @@ def example(spec: PolicySpec, vocab: int, seed: int) -> Example:
     mask = np.arange(text) <= rng.integers(0, text)
     prompt = Prompt("", rng.integers(0, vocab, text), mask)
     noise = rng.standard_normal((spec.horizon, spec.action.padded), np.float32)
-    return Example(Observation(frames, _state(spec, rng), prompt), noise)
+    steps = max(1, spec.head.steps // (1 + seed)) if isinstance(spec.head, FlowSpec) else 0
+    state = _spread(spec.state_normalisation, rng.standard_normal(spec.state.dims))
+    return Example(Observation(frames, state, prompt), noise, steps)
 
 
-def _state(spec: PolicySpec, rng: np.random.Generator) -> Floats:
-    norm = spec.state_normalisation
-    raw = rng.standard_normal(spec.state.dims)
+def examples(manifest: Manifest, vocab: int) -> list[Example]:
+    """One for each seed, and one of a chunk that goes on from each kind of running one that the bundle takes."""
+    spec = manifest.spec
+    found = [example(spec, vocab, seed) for seed in SEEDS]
+    seams: list[tuple[Seam, int]] = [("guided", spec.horizon // 3)] if GUIDE in manifest.graphs else []
+    if isinstance(spec.head, FlowSpec) and spec.head.committed:
+        seams.append(("committed", spec.head.committed))
+    for seam, committed in seams:
+        more, rng = example(spec, vocab, GOING_ON), np.random.default_rng(GOING_ON)
+        drawn = _spread(spec.action_normalisation, rng.standard_normal((spec.horizon, spec.action.dims)))
+        ahead = Ahead(drawn, committed, max(committed, spec.horizon - 1))
+        found.append(replace(more, observation=replace(more.observation, ahead=ahead), steps=0, seam=seam))
+    return found
+
+
+def _spread(norm: Normalisation, normal: NDArray[np.float64]) -> Floats:
+    """Random numbers [..., dims] as the statistics have them."""
     if norm.kind == "none":
-        return raw.astype(np.float32)
+        return normal.astype(np.float32)
     a, b = np.asarray(norm.a), np.asarray(norm.b)
     centre, spread = (a, b) if norm.kind == "mean_std" else ((a + b) / 2.0, (b - a) / 4.0)
-    state: Floats = (raw * spread + centre).astype(np.float32)
-    return state
+    found: Floats = (normal * spread + centre).astype(np.float32)
+    return found
 
 
 def run(policy: GraphPolicy, given: Example) -> Outcome:
@@ -87,17 +111,19 @@ def run(policy: GraphPolicy, given: Example) -> Outcome:
 def verify(
     bundle: Bundle, vocab: int, reference: Backend, found: Backend, told: Callable[[float], None] | None = None
 ) -> tuple[Accuracy, list[Probe]]:
-    """Hold the graphs of `found` against those of `reference` on every seed; the reference's answers become probes.
+    """Hold the graphs of `found` against those of `reference` on every example; the reference's answers become probes.
 
     The seeds take different numbers of flow steps, but for the probes. `told` is called with the part that is done.
     Raise `ExportError` that names the first component that fails.
     """
-    wanted, got = _outcomes(bundle, vocab, (reference, found), told)
-    for seed, a, b in zip(SEEDS, got, wanted, strict=True):
+    given = examples(bundle.manifest, vocab)
+    wanted, got = _outcomes(bundle, given, (reference, found), told)
+    for seed, (a, b) in enumerate(zip(got, wanted, strict=True)):
         if a.tokens != b.tokens:
             raise ExportError(f"tokens: with seed {seed} the bundle wrote {a.tokens}, PyTorch {b.tokens}")
     gate = FLOAT32_GATE.max_share
-    components = {name: measure(_pairs(name, got, wanted), gate) for name in wanted[0].outputs}
+    names = dict.fromkeys(name for outcome in wanted for name in outcome.outputs)
+    components = {name: measure(_pairs(name, got, wanted), gate) for name in names}
     for name, result in components.items():
         if result.verdict != "pass":
             raise ExportError(
@@ -119,32 +145,30 @@ def verify(
     last = list(wanted[0].outputs)[-1]
     if measure([(got[0].outputs[last][0], wanted[1].outputs[last][0])], gate).verdict == "pass":
         raise ExportError(f"{last}: another input gives the same one, so comparing them proves nothing")
-    said = f"PyTorch {torch.__version__} float32", f"{len(SEEDS)} seeded observations"
-    return Accuracy("pass", *said, components, errors), _probes(bundle, vocab, wanted)
+    said = f"PyTorch {torch.__version__} float32", f"{len(given)} seeded observations"
+    return Accuracy("pass", *said, components, errors), _probes(bundle.manifest, given, wanted)
 
 
 def _outcomes(
-    bundle: Bundle, vocab: int, backends: Sequence[Backend], told: Callable[[float], None] | None
+    bundle: Bundle, given: Sequence[Example], backends: Sequence[Backend], told: Callable[[float], None] | None
 ) -> list[list[Outcome]]:
-    """For each backend, what it makes of each seed."""
-    head = bundle.spec.head
+    """For each backend, what it makes of each example."""
     found: list[list[Outcome]] = [[] for _ in backends]
-    runs = [(outcomes, backend, seed) for outcomes, backend in zip(found, backends, strict=True) for seed in SEEDS]
-    for done, (outcomes, backend, seed) in enumerate(runs):
+    runs = [(outcomes, backend, one) for outcomes, backend in zip(found, backends, strict=True) for one in given]
+    for done, (outcomes, backend, one) in enumerate(runs):
         if told is not None:
             told(done / len(runs))
-        steps = max(1, head.steps // (1 + seed)) if isinstance(head, FlowSpec) else 0
-        policy = runner(bundle, backend, flow_steps=steps, on_malformed="pad")
-        outcomes.append(run(policy, example(bundle.spec, vocab, seed)))
+        policy = runner(bundle, backend, flow_steps=one.steps, on_malformed="pad", seam=one.seam)
+        outcomes.append(run(policy, one))
     return found
 
 
-def _probes(bundle: Bundle, vocab: int, wanted: Sequence[Outcome]) -> list[Probe]:
-    """The reference's answers that took all flow steps."""
-    some = SEEDS[:1] if isinstance(bundle.spec.head, FlowSpec) else SEEDS
-    examples = [example(bundle.spec, vocab, seed) for seed in some]
-    pairs = zip(examples, wanted, strict=False)
-    return [Probe(given.observation, given.noise, outcome.actions, outcome.tokens) for given, outcome in pairs]
+def _probes(manifest: Manifest, given: Sequence[Example], wanted: Sequence[Outcome]) -> list[Probe]:
+    """The reference's answers that took all flow steps, and of the seams the one with which a bundle is probed."""
+    pairs = list(zip(given, wanted, strict=True))
+    if isinstance(manifest.spec.head, FlowSpec):
+        pairs = pairs[:1] + [(one, made) for one, made in pairs[1:] if one.seam == probed(manifest) != "none"]
+    return [Probe(one.observation, one.noise, made.actions, made.tokens) for one, made in pairs]
 
 
 def _pairs(name: str, got: list[Outcome], wanted: list[Outcome]) -> Pairs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-BRAKE, GUARD = "edge_runtime/brake.py", "edge_runtime/guard.py"
+BRAKE, GUARD, FENCE = "edge_runtime/brake.py", "edge_runtime/guard.py", "edge_runtime/fence.py"
 LAST_BIT = "differs only where two rounded figures are the same to the last bit, and either answer is right there"
 
 EQUIVALENT: dict[tuple[str, str, str], str] = {
@@ -33,5 +33,36 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     (GUARD, "if below > 0.0:", "below > 0.0  →  below >= 0.0"): LAST_BIT,
     (GUARD, "if excess > 0.0:", "excess > 0.0  →  excess >= 0.0"): LAST_BIT,
     (GUARD, "if excess >= -self._near:", "excess >= -self._near  →  excess > -self._near"): LAST_BIT,
+    (FENCE, "INSIDE = -1", "1  →  2"): "any number will do that no side has",
+    (
+        FENCE,
+        "if x < self._lowest[axis] - SLACK_M:",
+        "x < self._lowest[axis] - SLACK_M  →  x <= self._lowest[axis] - SLACK_M",
+    ): LAST_BIT,
+    (
+        FENCE,
+        "elif x > self._highest[axis] + SLACK_M:",
+        "x > self._highest[axis] + SLACK_M  →  x >= self._highest[axis] + SLACK_M",
+    ): LAST_BIT,
+    (
+        FENCE,
+        "return stayed < out - SLACK_M if above else stayed > out + SLACK_M",
+        "stayed < out - SLACK_M  →  stayed <= out - SLACK_M",
+    ): LAST_BIT,
+    (
+        FENCE,
+        "return stayed < out - SLACK_M if above else stayed > out + SLACK_M",
+        "stayed > out + SLACK_M  →  stayed >= out + SLACK_M",
+    ): LAST_BIT,
+    (
+        FENCE,
+        "if min(a, b) - bow_m < low - SLACK_M or max(a, b) + bow_m > high + SLACK_M:",
+        "min(a, b) - bow_m < low - SLACK_M  →  min(a, b) - bow_m <= low - SLACK_M",
+    ): LAST_BIT,
+    (
+        FENCE,
+        "if min(a, b) - bow_m < low - SLACK_M or max(a, b) + bow_m > high + SLACK_M:",
+        "max(a, b) + bow_m > high + SLACK_M  →  max(a, b) + bow_m >= high + SLACK_M",
+    ): LAST_BIT,
 }
 """(file, text of the line, change) → why no test can notice it."""

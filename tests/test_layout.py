@@ -144,6 +144,7 @@ def test_the_wheel_holds_the_four_packages_and_nothing_else(tmp_path: Path) -> N
     top = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
     assert top == set(PACKAGES)
     assert {"edge_runtime/report.css", "drivers/sim/robot.toml", "drivers/sim/arm.urdf"} <= set(names)
+    assert not shutil.which("cc") or "edge_runtime/_exchange.abi3.so" in names
     sources = {str(path.relative_to(ROOT)) for package in PACKAGES for _, path in modules(package)}
     assert sources <= set(names)
     metadata = next(name for name in names if name.endswith("METADATA"))

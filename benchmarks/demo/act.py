@@ -2,6 +2,10 @@
 
 pi0's convention: time runs from 1 (noise) to 0 (actions), x_t = t·noise + (1-t)·actions, the target is noise - actions.
 Dimensions that the robot lacks have no weights, so the noise in them means nothing.
+
+Last it learns to go on from actions that are sent already: training-time real-time chunking (Black et al. 2025,
+"Training-Time Action Conditioning for Efficient Real-Time Chunking", https://arxiv.org/abs/2512.05964). Some first rows
+of a chunk are given clean, their flow time is 0, and only the rest is learnt.
 """
 
 from __future__ import annotations
@@ -18,10 +22,19 @@ from torch.nn import functional as F
 from benchmarks.demo import data, teacher
 from benchmarks.demo.fit import Stage, fit
 from benchmarks.demo.see import Answers, Prompts, answers_of, batch_of, dense_loss, forward, named_loss, pixels_of
+from edge_runtime.bundle_spec import PolicySpec
 from export.models.pi0 import Pi0
 
 EXPERT = ("expert", "state_proj", "action_in_proj", "action_time_mlp_in", "action_time_mlp_out", "action_out_proj")
 JOINTS = 6
+COMMITTED = 5
+"""Most rows that are given: 300 ms of delay in a chunk of 100 ms a row are four, and one is to spare."""
+SLIP = 0.1
+"""By how much, in normalised actions, given rows are off the teacher's: a robot committed them on an older observation.
+Two chunks of the demo policy 0.2 s apart differ by 0.02 (roll) to 0.14 (wrist) at the median. With 0.25 on average, of
+an exponential distribution, chunks had three times the jerk, where they were to find back."""
+RECOVERY_ROWS = 1.5
+"""Time constant, in rows, of the way back from there."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,12 @@ class Scale:
         joints = scenes.joints
         least = np.float32(0.05)  # the roll hardly moves: its noise is not worth learning
         return cls(joints.mean(0), joints.std(0), actions.mean(0), np.maximum(actions.std(0), least))
+
+    @classmethod
+    def from_spec(cls, spec: PolicySpec) -> Scale:
+        """That of a finished checkpoint."""
+        numbers = (n for norm in (spec.state_normalisation, spec.action_normalisation) for n in (norm.a, norm.b))
+        return cls(*(np.array(n, np.float32) for n in numbers))
 
     def state(self, joints: Tensor, padded: int) -> Tensor:
         """Joints [B, 6], rad → the model's state [B, padded]."""
@@ -74,12 +93,23 @@ def start_expert(model: Pi0) -> None:
         model.action_out_proj.bias[JOINTS:] = 0.0
 
 
-class Cache:
-    """What the frozen backbone makes of many scene and instruction pairs: bfloat16, renewed a few at a time."""
+def _draw(rng: np.random.Generator, scenes: int, practised: int, count: int) -> NDArray[np.int64]:
+    """Rows [count] of so many scenes, half of them of the last `practised`."""
+    rows = rng.integers(scenes, size=count)
+    if practised:
+        rows[: count // 2] = rng.integers(scenes - practised, scenes, size=count // 2)
+    return rows
 
-    def __init__(self, model: Pi0, scenes: data.Scenes, prompts: Prompts, size: int) -> None:
+
+class Cache:
+    """What the frozen backbone makes of many scene and instruction pairs: bfloat16, renewed a few at a time.
+
+    The last `practised` scenes make up half of them.
+    """
+
+    def __init__(self, model: Pi0, scenes: data.Scenes, prompts: Prompts, size: int, practised: int = 0) -> None:
         self.model, self.scenes, self.prompts = model, scenes, prompts
-        self.size = size
+        self.size, self.practised = size, practised
         self.rows = np.zeros(size, np.int64)
         self.index = np.zeros(size, np.int64)
         self.keys = self.values = self.mask = torch.empty(0)
@@ -93,7 +123,7 @@ class Cache:
     @torch.no_grad()
     def renew(self, rng: np.random.Generator, count: int) -> None:
         """Replace the `count` oldest pairs by random ones."""
-        rows = rng.integers(len(self.scenes), size=count)
+        rows = _draw(rng, len(self.scenes), self.practised, count)
         index = (rng.random(count) * (self.scenes.colours[rows] >= 0).sum(axis=1)).astype(np.int64)
         device = next(self.model.parameters()).device
         pixels = pixels_of(torch.from_numpy(self.scenes.pixels[rows])).to(device)
@@ -113,24 +143,47 @@ class Cache:
 
 
 def flow_loss(
-    model: Pi0, keys: Tensor, values: Tensor, mask: Tensor, state: Tensor, actions: Tensor, rng: np.random.Generator
-) -> Tensor:
-    """Flow matching on normalised actions [B, H, 6]; keys, values, mask and state as `Pi0.velocity` takes them."""
+    model: Pi0, keys: Tensor, values: Tensor, mask: Tensor, state: Tensor, actions: Tensor, rng: np.random.Generator,
+    given: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Flow matching on normalised actions [B, H, 6]; keys, values, mask and state as `Pi0.velocity` takes them.
+
+    Rows that `given`, bool [B, H], names are clean and not learnt.
+    """
     seeded = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
     t = torch.from_numpy(rng.beta(1.5, 1.0, len(actions)) * 0.999 + 0.001).float().to(actions.device)
     noise = torch.randn(actions.shape, generator=seeded).to(actions.device)
-    x_t = t[:, None, None] * noise + (1 - t[:, None, None]) * actions
-    x_t = F.pad(x_t, (0, model.config.action_padded - JOINTS))
+    if given is not None:
+        t = torch.where(given, 0.0, t[:, None])
+    at = t.reshape(len(t), -1, 1)
+    x_t = F.pad(at * noise + (1 - at) * actions, (0, model.config.action_padded - JOINTS))
     v = model.velocity(keys, values, mask, x_t, model.cond(t), state)[..., :JOINTS]
-    return F.mse_loss(v.float(), noise - actions)
+    wrong = (v.float() - (noise - actions)) ** 2
+    return wrong.mean() if given is None else wrong[~given].mean()
+
+
+def commit(actions: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Draw how many first rows of normalised actions [B, H, 6] are given: none of every other chunk's, else 1 to
+    `COMMITTED`. Returns the actions, off by `SLIP` in those rows and finding back behind them, and which are given.
+
+    The way back is that of a critically damped spring, (1 + s)·exp(-s), which begins evenly.
+    """
+    batch, rows = actions.shape[:2]
+    count = rng.integers(1, COMMITTED + 1, batch) * rng.integers(2, size=batch)
+    behind = np.maximum(np.arange(1, rows + 1) - count[:, None], 0) / RECOVERY_ROWS
+    fading = (1 + behind) * np.exp(-behind) * (count > 0)[:, None]
+    slip = SLIP * rng.standard_normal((batch, 1, actions.shape[2])) * fading[..., None]
+    given = torch.from_numpy(np.arange(rows) < count[:, None]).to(actions.device)
+    return actions + torch.from_numpy(slip).float().to(actions.device), given
 
 
 def train_expert(
     model: Pi0, scenes: data.Scenes, chunks: NDArray[np.float32], scale: Scale, prompts: Prompts, folder: Path,
-    steps: int, cached: int, batch: int = 192, renewed: int = 16,
+    stage: Stage, cached: int, practised: int = 0, committed: bool = False, batch: int = 192, renewed: int = 16,
 ) -> None:  # fmt: skip
-    """Stage two on the backbone as it is: `steps` of `batch` draws from a cache of `cached` pairs."""
-    cache = Cache(model, scenes, prompts, cached)
+    """The expert on the backbone as it is: a stage of `batch` draws a step from a cache of `cached` pairs, half of them
+    of the last `practised` scenes; with `committed`, from chunks whose first rows are given."""
+    cache = Cache(model, scenes, prompts, cached, practised)
     cache.fill(np.random.default_rng(5))
     device = next(model.parameters()).device
 
@@ -142,10 +195,11 @@ def train_expert(
         state = scale.state(torch.from_numpy(scenes.joints[rows]), model.config.state_padded).to(device)
         actions = scale.actions(torch.from_numpy(chunks[rows, index])).to(device)
         keys, values = cache.keys[places].transpose(0, 1), cache.values[places].transpose(0, 1)
-        return flow_loss(model, keys, values, cache.mask[places], state, actions, rng)
+        actions, given = commit(actions, rng) if committed else (actions, None)
+        return flow_loss(model, keys, values, cache.mask[places], state, actions, rng, given)
 
     modules: dict[str, nn.Module] = {name: getattr(model, name) for name in EXPERT}
-    fit(Stage("act", steps, 1e-3), modules, loss_of, folder)
+    fit(stage, modules, loss_of, folder)
 
 
 def train_together(
@@ -158,9 +212,7 @@ def train_together(
     device = next(model.parameters()).device
 
     def loss_of(rng: np.random.Generator) -> Tensor:
-        rows = rng.integers(len(scenes), size=batch)
-        if practised:
-            rows[: batch // 2] = rng.integers(len(scenes) - practised, len(scenes), size=batch // 2)
+        rows = _draw(rng, len(scenes), practised, batch)
         drawn = batch_of(scenes, truth, prompts, rows, rng).to(device)
         features, keys, values, mask = forward(model, drawn.pixels, drawn.tokens)
         state = scale.state(torch.from_numpy(scenes.joints[rows]), model.config.state_padded).to(device)

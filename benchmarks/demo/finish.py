@@ -20,8 +20,11 @@ from export.models.pi0 import Pi0
 FLOW_STEPS = 10
 
 
-def write_checkpoint(model: Pi0, scale: Scale, tokenizer: Tokenizer, out: Path) -> Path:
-    """Write `model` to the directory `out`, weights in half precision, and return `out`."""
+def write_checkpoint(model: Pi0, scale: Scale, tokenizer: Tokenizer, out: Path, committed: int = 0) -> Path:
+    """Write `model` to the directory `out`, weights in half precision, and return `out`.
+
+    `committed`: how many rows it was trained to be given.
+    """
     words = out.with_name(out.name + ".tokenizer.json")
     words.parent.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(words))
@@ -33,7 +36,7 @@ def write_checkpoint(model: Pi0, scale: Scale, tokenizer: Tokenizer, out: Path) 
         horizon=model.config.horizon,
         dt_s=DT_S,
         control_mode="absolute",
-        head=FlowSpec(FLOW_STEPS, 1.0, 0.0, ()),
+        head=FlowSpec(FLOW_STEPS, 1.0, 0.0, (), committed=committed),
         prompt=PromptSpec("{instruction}\n", MAX_TOKENS, None, 0),
         state_normalisation=_mean_std(scale.state_mean, scale.state_std),
         action_normalisation=_mean_std(scale.action_mean, scale.action_std),

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,21 +15,23 @@ from typing import Any
 from edge_runtime import control_socket
 from edge_runtime.errors import EdgeError
 
+EDGE = ("-m", "edge_runtime")
 POLL_S = 0.05
 
 
 class RobotProcess:
     """`with RobotProcess(robot_toml, report_dir) as robot:` — ended with the block if `end` was not called before."""
 
-    def __init__(self, settings: Path, report: Path) -> None:
+    def __init__(self, settings: Path, report: Path, program: Sequence[str] = EDGE, more: Sequence[str] = ()) -> None:
+        """`program` is what Python runs for `edge`, `more` what `edge run` is told besides."""
         self._socket = settings.parent / "control.sock"
         self._log = report / "run.log"
         """Its standard error: a pipe that nobody reads would fill up and hold its control socket up."""
-        self._command = [sys.executable, "-m", "edge_runtime", "run", str(settings), "--report", str(report)]
+        self._command = [sys.executable, *program, "run", str(settings), "--report", str(report), *more]
 
     def __enter__(self) -> RobotProcess:
         with self._log.open("w") as log:
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 self._command, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True
             )
         return self
@@ -47,7 +50,7 @@ class RobotProcess:
         """Wait until the robot is in `state`; `EdgeError` if it ends or takes longer than `limit_s`."""
         deadline, seen = time.monotonic() + limit_s, "no answer"
         while time.monotonic() < deadline:
-            if self._process.poll() is not None:
+            if self.process.poll() is not None:
                 raise EdgeError(f"edge run ended: {self._last_words()}")
             with contextlib.suppress(EdgeError):  # not listening yet
                 seen = str(self.say("status")["state"])
@@ -58,16 +61,16 @@ class RobotProcess:
 
     def end(self, limit_s: float) -> None:
         """SIGTERM, and wait: the arm stops and the report is written. `EdgeError` if that did not go well."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
         try:
-            self._process.wait(limit_s)
+            self.process.wait(limit_s)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self.process.kill()
+            self.process.wait()
             raise EdgeError(f"edge run: alive {limit_s:.0f} s after SIGTERM, killed") from None
-        if self._process.returncode != 0:
-            raise EdgeError(f"edge run ended with code {self._process.returncode}: {self._last_words()}")
+        if self.process.returncode != 0:
+            raise EdgeError(f"edge run ended with code {self.process.returncode}: {self._last_words()}")
 
     def _last_words(self) -> str:
         lines = self._log.read_text().strip().splitlines()

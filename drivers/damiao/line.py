@@ -19,6 +19,7 @@ from drivers.damiao.frames import Data, Frame
 from drivers.damiao.motors import Register
 from drivers.errors import Corrupt, ProtocolError, Timeout
 from drivers.silence import Silence
+from drivers.tap import Tap
 
 _LINGER_NS = 3_000_000
 """How long a second motor with the same id may take to answer."""
@@ -57,6 +58,10 @@ class Line:
     @property
     def is_open(self) -> bool:
         return self._port.is_open
+
+    def show(self, tap: Tap) -> None:
+        """Show the tap every frame from now on."""
+        self._port.tap = tap
 
     def open(self) -> None:
         self._port.open()

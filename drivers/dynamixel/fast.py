@@ -20,6 +20,9 @@ class FastQuestion(Question):
     def longest(self) -> int:
         return self._bytes(len(self.requests) - 1)
 
+    def expected(self, tag: int) -> int:
+        return self._bytes(tag)
+
     def take(self, received: bytearray, start: int, end: int, tag: int) -> bool:
         if received[start + packets.ID] != packets.BROADCAST or end - start != self._bytes(tag):
             return False

@@ -151,6 +151,11 @@ def seal(packet: bytearray) -> None:
     packet[-2], packet[-1] = value & 0xFF, value >> 8
 
 
+def shortest_answer(size: int) -> int:
+    """Fewest bytes that an answer with `size` bytes of data takes: without any stuffing."""
+    return ANSWER_OVERHEAD + size
+
+
 def longest_answer(size: int) -> int:
     """Most bytes that an answer with `size` bytes of data takes, all the stuffing there can be included."""
     return ANSWER_OVERHEAD + size + size // 3 + 1

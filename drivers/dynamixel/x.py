@@ -62,6 +62,7 @@ FEEDFORWARD_1 = Register(90, 2)
 BUS_WATCHDOG = Register(98, 1, 0.02, "s", signed=True)
 """0: off; 1 to 127: torque's longest silence on the line; WATCHDOG_EXPIRED: it was longer, and goals are refused."""
 GOAL_PWM = Register(100, 2, 0.00113, "of full PWM", signed=True)
+"""In position mode a limit of the PWM, at most PWM_LIMIT; a motor that stands still gives torque in proportion."""
 GOAL_CURRENT = Register(102, 2, signed=True)
 GOAL_VELOCITY = Register(104, 4, RAD_S_PER_COUNT, "rad/s", signed=True)
 PROFILE_ACCELERATION = Register(108, 4, 214.577 * 2 * math.pi / 3600, "rad/s2")

@@ -72,6 +72,11 @@ def seal(packet: bytearray) -> None:
     packet[-1] = checksum(packet, 2, len(packet) - 1)
 
 
+def shortest_answer(size: int) -> int:
+    """Fewest bytes that an answer with `size` bytes of data takes: all that there are."""
+    return OVERHEAD + size
+
+
 def longest_answer(size: int) -> int:
     """Most bytes that an answer with `size` bytes of data takes."""
     return OVERHEAD + size

@@ -49,6 +49,7 @@ GOAL_POSITION = Register(42, 2, RAD_PER_STEP, "rad", sign_bit=15)
 GOAL_TIME = Register(44, 2)
 GOAL_SPEED = Register(46, 2, RAD_PER_STEP, "rad/s", sign_bit=15)
 TORQUE_LIMIT = Register(48, 2, 0.001, "of stall torque")
+"""MAX_TORQUE after a start."""
 LOCK = Register(55, 1)
 PRESENT_POSITION = Register(56, 2, RAD_PER_STEP, "rad", sign_bit=15)
 PRESENT_SPEED = Register(58, 2, RAD_PER_STEP, "rad/s", sign_bit=15)

@@ -8,6 +8,7 @@ deadline raises `drivers.errors.Timeout`. Calls raise only `drivers.errors.Drive
 
 from __future__ import annotations
 
+import ctypes
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from drivers.errors import DriverError
 from drivers.suggest import did_you_mean
+from drivers.tap import Tap
 
 Floats = NDArray[np.float64]
 SafeAction = Literal["hold", "release"]
@@ -40,6 +42,8 @@ class MotorSettings:
     """Torque per position error, N·m/rad; 0 where not given. For buses with `GAINS` only."""
     damping: float = 0.0
     """Torque per velocity error, N·m·s/rad; 0 where not given. For buses with `GAINS` only."""
+    torque_limit: float = 1.0
+    """Most torque, as a share of what the motor itself is set to; below 1 for buses with `TORQUE_LIMIT` only."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,80 @@ class MotorState:
         self.stamp_ns: int = 0
 
 
+class Cycle(ctypes.Structure):
+    """One serial cycle of a bus as bytes, for whoever sends and receives those of all buses outside Python.
+
+    The bus says with `say` what is to go over the line; whoever does it says how far it got, nothing to everything. In C
+    it is `struct bus` of edge_runtime/exchange.c.
+    """
+
+    _fields_ = [
+        ("fd", ctypes.c_int64),
+        ("setpoints_at", ctypes.c_void_p),
+        ("setpoints_size", ctypes.c_int64),
+        ("question_at", ctypes.c_void_p),
+        ("question_size", ctypes.c_int64),
+        ("answers_at", ctypes.c_void_p),
+        ("stale_at", ctypes.c_void_p),
+        ("room", ctypes.c_int64),
+        ("expected", ctypes.c_int64),
+        ("read_ns", ctypes.c_int64),
+        ("sent", ctypes.c_int64),
+        ("asked", ctypes.c_int64),
+        ("discarded", ctypes.c_int64),
+        ("received", ctypes.c_int64),
+        ("answered_ns", ctypes.c_int64),
+    ]
+    fd: int
+    expected: int
+    """Bytes that answer the question, as a rule."""
+    read_ns: int
+    """How long after the slot has come they are waited for."""
+    sent: int
+    """Bytes of the setpoints that are gone."""
+    asked: int
+    """Bytes of the question that are gone, which none is before the setpoints are."""
+    discarded: int
+    """Bytes that had come before the question was asked: in the second half of the room for answers."""
+    received: int
+    """Bytes that have come since: in its first half."""
+    answered_ns: int
+    """When the last of those expected came."""
+
+    def __init__(self, answers: bytearray) -> None:
+        """`answers`: the room for them."""
+        super().__init__()
+        self.setpoints: bytes | bytearray = b""
+        """What nobody answers; empty where only the question is to be asked."""
+        self.question = b""
+        self._kept: dict[int, tuple[object, int]] = {}
+        self.room = len(answers) // 2
+        self.answers_at = self._address(answers)
+        self.stale_at = self._address(answers) + self.room
+
+    def say(self, fd: int, setpoints: bytes | bytearray, question: bytes, expected: int) -> None:
+        """What is to go over `fd`, which does not block, and how many bytes are expected back."""
+        self.fd, self.expected = fd, expected
+        if setpoints is not self.setpoints:
+            self.setpoints = setpoints
+            self.setpoints_at, self.setpoints_size = self._address(setpoints), len(setpoints)
+        if question is not self.question:
+            self.question = question
+            self.question_at, self.question_size = self._address(question), len(question)
+
+    def _address(self, data: bytes | bytearray) -> int:
+        """Where `data` is; it is kept from now on, so that it stays there."""
+        kept = self._kept.get(id(data))
+        if kept is None:
+            if isinstance(data, bytearray):
+                place = (ctypes.c_char * len(data)).from_buffer(data)  # nobody can resize it from now on
+                kept = place, ctypes.addressof(place)
+            else:
+                kept = data, ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
+            self._kept[id(data)] = kept
+        return kept[1]
+
+
 class MotorBus(ABC):
     """A line of motors. Construct, `connect`, then any call; `disconnect` is safe at any time, and twice."""
 
@@ -85,6 +163,10 @@ class MotorBus(ABC):
     """Line speeds that its motors have, bit/s; any where empty."""
     GAINS: ClassVar[bool] = False
     """Each setpoint carries `stiffness` and `damping`, which must then be given; other protocols have no such thing."""
+    TORQUE_LIMIT: ClassVar[bool] = False
+    """Its motors keep a `torque_limit`."""
+    CURRENT_EACH_CYCLE: ClassVar[bool] = False
+    """`read_state` fills the currents too, because the motors' answer has them anyway."""
 
     def __init__(self, settings: BusSettings) -> None:
         self.settings = settings
@@ -113,8 +195,9 @@ class MotorBus(ABC):
         """What belongs to motors of another kind."""
         if self.MODELS and motor.model not in self.MODELS:
             return f"there is no {self._kind} motor '{motor.model}'{did_you_mean(motor.model, self.MODELS)}"
-        gains = () if self.GAINS else ("stiffness", "damping")
-        return next((f"{self._kind} motors take no {key}: leave it out" for key in gains if getattr(motor, key)), "")
+        keys = [key for key in ("stiffness", "damping") if getattr(motor, key) and not self.GAINS]
+        keys += ["torque_limit"] if motor.torque_limit != 1.0 and not self.TORQUE_LIMIT else []
+        return f"{self._kind} motors take no {keys[0]}: leave it out" if keys else ""
 
     @property
     def _kind(self) -> str:
@@ -124,6 +207,9 @@ class MotorBus(ABC):
     def read_wire_s(self) -> float:
         """Longest that the bytes of one `read_state` take on the line itself, s; 0 where the driver does not know."""
         return 0.0
+
+    def show(self, tap: Tap) -> None:  # noqa: B027  a bus without a line has nothing to show
+        """Show `tap` every byte that goes over the line from now on."""
 
     @abstractmethod
     def connect(self, deadline_ns: int) -> None:
@@ -149,9 +235,10 @@ class MotorBus(ABC):
 
     @abstractmethod
     def aim(self, deadline_ns: int) -> bool:
-        """Set every goal to the present position; torque stays as it is. Whether any motor has torque already.
+        """Set every goal to the present position and every torque limit as given; torque stays on or off as it is.
 
-        Raises `ProtocolError` for a motor that stands where it may not or does not take its goal.
+        Whether any motor has torque already. The limit stays in the motor until its supply goes, or the next `aim`.
+        Raises `ProtocolError` for a motor that stands where it may not or does not take its goal or its limit.
         """
 
     @abstractmethod
@@ -174,7 +261,20 @@ class MotorBus(ABC):
 
     @abstractmethod
     def read_state(self, deadline_ns: int) -> None:
-        """Fill position, velocity and stamp of `state`."""
+        """Fill position, velocity and stamp of `state`; the currents too where `CURRENT_EACH_CYCLE` says so."""
+
+    def stage(self, position_rad: Floats | None) -> Cycle | None:  # noqa: ARG002
+        """What `write_setpoints`, unless that is None, and `read_state` would send; None where that is not bytes.
+
+        The cycle is the bus's own, and valid until the next call of any kind. Sends nothing.
+        """
+        return None
+
+    def finish_setpoints(self, cycle: Cycle, deadline_ns: int) -> None:  # noqa: B027
+        """What `write_setpoints` has left to do after the cycle that `stage` gave."""
+
+    def finish_state(self, cycle: Cycle, deadline_ns: int) -> None:  # noqa: B027
+        """The same for `read_state`."""
 
     @abstractmethod
     def read_health(self, index: int, deadline_ns: int) -> None:

@@ -22,6 +22,7 @@ from drivers.damiao.setup import counts_per_rad, ends, read_setups, settings_pro
 from drivers.errors import Disconnected, Overload, ProtocolError, Timeout
 from drivers.motors.base import BusSettings, Floats, Identity, MotorBus, MotorSettings
 from drivers.safe_turns import make_all_safe
+from drivers.tap import Tap
 
 CONTACT_S = 2.0
 """Longer than a stuck process is left alone (`stuck_ms`) and its safe action takes: that shall find torque still on."""
@@ -41,6 +42,7 @@ class Bus(MotorBus):
 
     MODELS = tuple(dm.MODELS)
     GAINS = True
+    CURRENT_EACH_CYCLE = True
 
     def __init__(self, settings: BusSettings) -> None:
         super().__init__(settings)
@@ -56,6 +58,9 @@ class Bus(MotorBus):
         self._tells_supply = [False] * len(motors)
         self._counts = np.zeros(len(motors))
         self._commands = [message(_still(m)) for m in motors]
+
+    def show(self, tap: Tap) -> None:
+        self._line.show(tap)
 
     def _problem(self, motor: MotorSettings) -> str:
         return settings_problem(motor)
@@ -145,6 +150,7 @@ class Bus(MotorBus):
             state.position_rad[index] = (told.position - self._zero[index]) / self._counts_per_rad[index]
             speed = _signed(told.velocity, self._v_max[index])
             state.velocity_rad_s[index] = speed * self._direction[index]
+            state.current_a[index] = self._current(index, told)
         state.stamp_ns = time.monotonic_ns()
 
     def read_health(self, index: int, deadline_ns: int) -> None:
@@ -152,9 +158,8 @@ class Bus(MotorBus):
         if self._tells_supply[index]:
             self.state.voltage_v[index] = self._line.read(dm.SUPPLY, [index], deadline_ns)[0]
         self._line.refresh([index], deadline_ns)
-        told, model = self._state(index), dm.MODELS[self.settings.motors[index].model]
-        torque = _signed(told.torque, self._t_max[index])
-        self.state.current_a[index] = abs(torque) / model.nm_per_a
+        told = self._state(index)
+        self.state.current_a[index] = self._current(index, told)
         self.state.temperature_c[index] = max(told.driver_c, told.winding_c)
         self._check_fault(index)
 
@@ -219,6 +224,11 @@ class Bus(MotorBus):
         answer = self._line.answers[index]
         assert answer is not None
         return frames.parse_state(answer)
+
+    def _current(self, index: int, told: State) -> float:
+        """Phase current, A, that the torque of a state means."""
+        torque = _signed(told.torque, self._t_max[index])
+        return abs(torque) / dm.MODELS[self.settings.motors[index].model].nm_per_a
 
     def _check_fault(self, index: int) -> None:
         fault = dm.fault(self._state(index).status)

@@ -26,8 +26,9 @@ _PING_NS = 30_000_000
 """How long one servo may take to answer: the adapter's 16 ms, and 5 ms for both packets at 57600 bit/s."""
 _PING_TRIES = _FAST_TRIES = 2
 _BY_GOAL = "switches its torque on when it is sent a goal: clear bit 3 of its drive mode"
-_SETUP = struct.Struct("<H4xBxxBBB8xi24xii")
-"""From address 0 on: model, firmware, return delay, drive mode, mode, homing offset, highest and lowest position."""
+_SETUP = struct.Struct("<H4xBxxBBB8xi12xH10xii")
+"""From address 0 on: model, firmware, return delay, drive mode, mode, homing offset, PWM limit, highest and lowest
+position."""
 _HEALTH_AT = dxl.BUS_WATCHDOG.address - 3
 _HEALTH = struct.Struct("<3xb27xh16xHB")
 """From there to the table's end: watchdog, current, voltage, temperature."""
@@ -48,6 +49,7 @@ class Bus(ServoBus):
         steps_per_turn=dxl.STEPS_PER_TURN,
         torque=dxl.TORQUE_ENABLE,
         goal=dxl.GOAL_POSITION,
+        torque_limit=dxl.GOAL_PWM,
         position=dxl.PRESENT_POSITION,
         speed=dxl.PRESENT_VELOCITY,
         motion=(dxl.PRESENT_VELOCITY.address, 8),
@@ -103,15 +105,17 @@ class Bus(ServoBus):
             return False
         return True
 
-    def _ask_motion(self, deadline_ns: int) -> None:
+    def _choose_motion(self) -> Question:
         """Ask fast; after a failure plainly, which tells who is silent, until that succeeds."""
         question, self._ask_next = self._ask_next, self._motion
-        self._line.ask(question, deadline_ns)
+        return question
+
+    def _motion_answered(self) -> None:
         if self._has_fast:
             self._ask_next = self._fast
 
     def _setup(self, data: bytearray) -> Setup:
-        model, firmware, delay, drive, mode, homing, high, low = _SETUP.unpack_from(data)
+        model, firmware, delay, drive, mode, homing, most_pwm, high, low = _SETUP.unpack_from(data)
         return Setup(
             model=model,
             firmware=str(firmware),
@@ -119,6 +123,7 @@ class Bus(ServoBus):
             mode=mode,
             low=low,
             high=high,
+            most_torque=most_pwm,
             rad_s_per_count=dxl.RAD_S_PER_COUNT,
             return_delay_s=delay * dxl.RETURN_DELAY.scale,
             problem=_BY_GOAL if drive & dxl.TORQUE_ON_BY_GOAL else "",

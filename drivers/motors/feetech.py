@@ -10,8 +10,9 @@ from drivers.servos.registers import names_of
 from drivers.servos.setup import Family, Setup
 
 _HALF_TURN = sts.STEPS_PER_TURN // 2
-_SETUP = struct.Struct("<BBxHxxBxHH5xB12xHB")
-"""From address 0 on: firmware, model, return delay, lowest and highest position, phase, homing offset, mode."""
+_SETUP = struct.Struct("<BBxHxxBxHH3xHB12xHB")
+"""From address 0 on: firmware, model, return delay, lowest and highest position, most torque, phase, homing offset,
+mode."""
 _HEALTH = struct.Struct("<xxBBxBxxxH")
 """From PRESENT_LOAD on: voltage, temperature, status, current."""
 
@@ -27,6 +28,7 @@ class Bus(ServoBus):
         steps_per_turn=sts.STEPS_PER_TURN,
         torque=sts.TORQUE_ENABLE,
         goal=sts.GOAL_POSITION,
+        torque_limit=sts.TORQUE_LIMIT,
         position=sts.PRESENT_POSITION,
         speed=sts.PRESENT_SPEED,
         motion=(sts.PRESENT_POSITION.address, 4),
@@ -36,7 +38,7 @@ class Bus(ServoBus):
     MODELS, BAUDS = tuple(FAMILY.models), FAMILY.bauds
 
     def _setup(self, data: bytearray) -> Setup:
-        major, minor, model, delay, low, high, phase, homing, mode = _SETUP.unpack_from(data)
+        major, minor, model, delay, low, high, most_torque, phase, homing, mode = _SETUP.unpack_from(data)
         coarse = 1 if phase & sts.SPEED_IN_STEPS else sts.COARSE_SPEED
         return Setup(
             model=model,
@@ -45,6 +47,7 @@ class Bus(ServoBus):
             mode=mode,
             low=low,
             high=high,
+            most_torque=most_torque,
             rad_s_per_count=coarse * sts.RAD_PER_STEP,
             return_delay_s=delay * sts.RETURN_DELAY.scale,
         )

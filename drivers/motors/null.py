@@ -39,6 +39,8 @@ class Commands:
 class Bus(MotorBus):
     """The null bus. `commands` gives the record; `torque_on` and `goal_rad` [n] are what its motors would have."""
 
+    TORQUE_LIMIT = True  # motors that are not there push with none
+
     def __init__(self, settings: BusSettings) -> None:
         super().__init__(settings)
         n = len(settings.motors)
@@ -55,6 +57,10 @@ class Bus(MotorBus):
     def commands(self) -> Commands:
         """Every command so far: copies, to keep."""
         return Commands(self._t_ns[: self._count].copy(), self._position[: self._count].copy())
+
+    def forget(self) -> None:
+        """Begin the record of commands anew."""
+        self._count = 0
 
     def play(self, rows: Floats, rate_hz: float, start_ns: int) -> None:
         """Answer `rows` [T, motors] from `start_ns` (CLOCK_MONOTONIC) on: until then the first, after them the last."""

@@ -12,10 +12,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar
 
-import numpy as np
-
 from drivers.errors import Overload, ProtocolError
-from drivers.motors.base import BusSettings, Floats, Identity, MotorBus, MotorSettings
+from drivers.motors.base import BusSettings, Cycle, Floats, Identity, MotorBus, MotorSettings
 from drivers.safe_turns import make_all_safe
 from drivers.serial_port import BITS_PER_BYTE
 from drivers.servos.column import Column
@@ -24,6 +22,7 @@ from drivers.servos.line import Line, Question
 from drivers.servos.registers import Register
 from drivers.servos.search import find_all
 from drivers.servos.setup import Family, Setup, settings_problem, setup_problem
+from drivers.tap import Tap
 from drivers.tries import retry
 
 _PLAY_STEPS = 16
@@ -37,6 +36,7 @@ class ServoBus(MotorBus):
     """The body of a bus. A driver names its `FAMILY`, decodes setup and health, and fills in the hooks it needs."""
 
     FAMILY: ClassVar[Family]
+    TORQUE_LIMIT = True
 
     def __init__(self, settings: BusSettings) -> None:
         super().__init__(settings)
@@ -46,16 +46,18 @@ class ServoBus(MotorBus):
         names = {m.id: m.name for m in motors}
         self._line = Line(family.packets, self._label, settings.port, settings.baud, names)
         self._speed_is_right = False
-        self._zero = np.array([m.zero_step for m in motors], float)
-        self._rad_per_step = np.array([m.direction * family.rad_per_step for m in motors])
-        self._rad_s_per_count = self._rad_per_step.copy()
+        self._zero = [m.zero_step for m in motors]
+        self._rad_per_step = [m.direction * family.rad_per_step for m in motors]
+        self._rad_s_per_count = list(self._rad_per_step)
         self._own_ends = [(0, family.steps_per_turn - 1)] * len(motors)
+        self._torque_limits = [0] * len(motors)
         self._slow: list[int] = []
         """Who has a long return delay, in the order of `notes`."""
 
         self._motion, self._one_motion = self._questions(*family.motion)
         self._torque, self._one_torque = self._questions(family.torque.address, 4)
         self._goal, self._one_goal = self._questions(family.goal.address, 4)
+        self._torque_limit, _ = self._questions(family.torque_limit.address, 4)
         _, self._one_health = self._questions(*family.health)
         _, self._one_setup = self._questions(*family.setup)
         self._positions, self._speeds = (
@@ -63,11 +65,15 @@ class ServoBus(MotorBus):
             for register in (family.position, family.speed)
         )
         self._goals = Goals(settings.motors, family)
+        self._asked = self._motion
 
     @property
     def read_wire_s(self) -> float:
         answers = len(self._ids) * self.FAMILY.packets.longest_answer(self._motion.size)
         return (len(self._motion.requests[0]) + answers) * BITS_PER_BYTE / self.settings.baud
+
+    def show(self, tap: Tap) -> None:
+        self._line.show(tap)
 
     @abstractmethod
     def _setup(self, data: bytearray) -> Setup:
@@ -125,6 +131,7 @@ class ServoBus(MotorBus):
 
     def aim(self, deadline_ns: int) -> bool:
         retry(partial(self._watch, False, self._ids), deadline_ns)  # one that has expired refuses goals
+        retry(self._limit_torque, deadline_ns)
         retry(self._goals_to_present, deadline_ns)
         retry(partial(self._line.ask, self._torque), deadline_ns)
         return any(self._torque.data[:: self._torque.size])
@@ -141,20 +148,42 @@ class ServoBus(MotorBus):
         retry(partial(self._watch, False, self._ids), deadline_ns)
 
     def write_setpoints(self, position_rad: Floats, deadline_ns: int) -> None:
-        index = self._goals.fill(position_rad)
-        if index >= 0:
-            raise ProtocolError(f"{self._label}: the setpoint of {self._who(index)} is not a number; nothing was sent")
+        self._aim_at(position_rad)
         self._line.tell(self._goals.packet, deadline_ns)
 
     def read_state(self, deadline_ns: int) -> None:
         self._ask_motion(deadline_ns)
+        self._take_motion(time.monotonic_ns())
+
+    def stage(self, position_rad: Floats | None) -> Cycle:
+        if position_rad is not None:
+            self._aim_at(position_rad)
+        self._asked = self._choose_motion()
+        return self._line.stage(b"" if position_rad is None else self._goals.packet, self._asked)
+
+    def finish_setpoints(self, cycle: Cycle, deadline_ns: int) -> None:
+        self._line.finish_tell(cycle, deadline_ns)
+
+    def finish_state(self, cycle: Cycle, deadline_ns: int) -> None:
+        whole = cycle.received >= cycle.expected
+        self._line.finish_ask(cycle, self._asked, deadline_ns)
+        self._motion_answered()
+        self._take_motion(cycle.answered_ns if whole else time.monotonic_ns())
+
+    def _aim_at(self, position_rad: Floats) -> None:
+        """Put setpoints into the packet that sends them."""
+        index = self._goals.fill(position_rad)
+        if index >= 0:
+            raise ProtocolError(f"{self._label}: the setpoint of {self._who(index)} is not a number; nothing was sent")
+
+    def _take_motion(self, stamp_ns: int) -> None:
+        """Decode what the motors have said."""
         state = self.state
-        state.stamp_ns = time.monotonic_ns()
-        self._positions.read_into(state.position_rad)
-        np.subtract(state.position_rad, self._zero, out=state.position_rad)
-        np.multiply(state.position_rad, self._rad_per_step, out=state.position_rad)
-        self._speeds.read_into(state.velocity_rad_s)
-        np.multiply(state.velocity_rad_s, self._rad_s_per_count, out=state.velocity_rad_s)
+        state.stamp_ns = stamp_ns
+        steps = zip(self._positions.counts(), self._zero, self._rad_per_step, strict=True)
+        state.position_rad[:] = [(step - zero) * unit for step, zero, unit in steps]
+        speeds = zip(self._speeds.counts(), self._rad_s_per_count, strict=True)
+        state.velocity_rad_s[:] = [count * unit for count, unit in speeds]
 
     def read_health(self, index: int, deadline_ns: int) -> None:
         question = self._one_health[index]
@@ -173,7 +202,15 @@ class ServoBus(MotorBus):
         return Question(packets, ids, address, size), [Question(packets, [id], address, size) for id in ids]
 
     def _ask_motion(self, deadline_ns: int) -> None:
-        self._line.ask(self._motion, deadline_ns)
+        self._line.ask(self._choose_motion(), deadline_ns)
+        self._motion_answered()
+
+    def _choose_motion(self) -> Question:
+        """The next question about motion."""
+        return self._motion
+
+    def _motion_answered(self) -> None:
+        """Every motor has answered the last one."""
 
     def _tell(self, register: Register, rows: dict[int, bytes], deadline_ns: int) -> None:
         self._line.tell(self.FAMILY.packets.sync_write(rows, register.address, register.size), deadline_ns)
@@ -191,6 +228,7 @@ class ServoBus(MotorBus):
         if problem := setup_problem(self.FAMILY, self.settings.motors[index], setup):
             raise ProtocolError(f"{self._label}: {self._who(index)}: {problem}")
         self._own_ends[index] = (setup.low, setup.high)
+        self._torque_limits[index] = max(1, round(self.settings.motors[index].torque_limit * setup.most_torque))
         self._rad_s_per_count[index] = self.settings.motors[index].direction * setup.rad_s_per_count
         if setup.return_delay_s > _LONG_DELAY_S:
             self._slow.append(index)
@@ -209,7 +247,11 @@ class ServoBus(MotorBus):
         """Make every motor's goal its present position, and make sure that it is."""
         self._ask_motion(deadline_ns)
         steps = [self._standing(index) for index in range(len(self._ids))]
-        self._set_goals(self._ids, steps, self._goal, deadline_ns)
+        self._set(self.FAMILY.goal, self._ids, steps, self._goal, deadline_ns)
+
+    def _limit_torque(self, deadline_ns: int) -> None:
+        """Set every motor's torque limit, 1 too: an earlier run may have left a lower one."""
+        self._set(self.FAMILY.torque_limit, self._ids, self._torque_limits, self._torque_limit, deadline_ns)
 
     def _standing(self, index: int) -> int:
         """Where a motor stands, which must be where it may."""
@@ -221,16 +263,18 @@ class ServoBus(MotorBus):
             )
         return min(max(steps, low), high)
 
-    def _set_goals(self, ids: Sequence[int], steps: Sequence[int], question: Question, deadline_ns: int) -> None:
-        """Send goals, and ask with `question` whether they were taken."""
-        register = self.FAMILY.goal
-        goals = [register.encode(step).to_bytes(register.size, "little") for step in steps]
-        rows = dict(zip(ids, goals, strict=True))
+    def _set(
+        self, register: Register, ids: Sequence[int], counts: Sequence[int], question: Question, deadline_ns: int
+    ) -> None:
+        """Send goals or torque limits, and ask with `question` whether they were taken."""
+        values = [register.encode(count).to_bytes(register.size, "little") for count in counts]
+        rows = dict(zip(ids, values, strict=True))
         self._tell(register, rows, deadline_ns)
         self._line.ask(question, deadline_ns)
+        what = "its goal" if register is self.FAMILY.goal else "its torque limit"
         for place, id in enumerate(ids):
             at = place * question.size
-            self._expect(id, question.data[at : at + register.size] == rows[id], "its goal")
+            self._expect(id, question.data[at : at + register.size] == rows[id], what)
 
     def _switch(self, torque: int, deadline_ns: int) -> None:
         """Switch every motor's torque, and make sure that it is switched."""
@@ -256,7 +300,7 @@ class ServoBus(MotorBus):
             self._line.ask(motion, deadline_ns)
             own = self._setup(setup.data)
             goal = min(max(self._present(motion, 0), own.low), own.high)  # a goal beyond them would be refused
-            self._set_goals(ids, [goal], self._one_goal[index], deadline_ns)
+            self._set(self.FAMILY.goal, ids, [goal], self._one_goal[index], deadline_ns)
         self._switch_some(int(hold), ids, torque, deadline_ns)
 
     def _center(self, index: int, deadline_ns: int) -> None:

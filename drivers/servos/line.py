@@ -13,8 +13,10 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from drivers.errors import Corrupt, DriverError, ProtocolError, Timeout
+from drivers.motors.base import Cycle
 from drivers.serial_port import SerialPort
 from drivers.silence import Silence
+from drivers.tap import Tap
 
 _TAGS = 4
 _LATEST_NS = 1_000_000_000
@@ -38,6 +40,7 @@ class Packets(Protocol):
     def sync_read(self, ids: Sequence[int], address: int, size: int, /) -> bytes: ...
     def sync_write(self, rows: Mapping[int, Data], address: int, size: int, /) -> bytes: ...
     def seal(self, packet: bytearray, /) -> None: ...
+    def shortest_answer(self, size: int, /) -> int: ...
     def longest_answer(self, size: int, /) -> int: ...
     def find(self, data: Data, start: int, end: int, longest: int, /) -> tuple[int, int]: ...
     def answer_size(self, data: bytearray, start: int, end: int, /) -> int: ...
@@ -81,6 +84,10 @@ class Question:
         """Bytes of the longest packet that answers it, with any tag: a late answer is foreign, not damaged."""
         return self.packets.longest_answer(self.size | (_TAGS - 1))
 
+    def expected(self, tag: int) -> int:
+        """Bytes of all answers, where none needs stuffing."""
+        return len(self.ids) * self.packets.shortest_answer(self.size + tag)
+
     def take(self, received: bytearray, start: int, end: int, tag: int) -> bool:
         """Keep what the packet received[start:end] says, if it answers this question."""
         packets = self.packets
@@ -122,6 +129,7 @@ class Line:
         self._silence = Silence()
         self._received = bytearray(4096)
         self._view = memoryview(self._received)
+        self._cycle = Cycle(self._received)
         self._pings = {id: _Ping(packets, id) for id in names}
         self._tag = 0
         self._failed_ns = 0
@@ -129,6 +137,10 @@ class Line:
     @property
     def is_open(self) -> bool:
         return self._port.is_open
+
+    def show(self, tap: Tap) -> None:
+        """Show the tap every byte from now on."""
+        self._port.tap = tap
 
     def open(self) -> None:
         self._port.open()
@@ -143,16 +155,49 @@ class Line:
 
     def ask(self, question: Question, deadline_ns: int) -> None:
         """Send a question and wait until every servo has answered; `question.data` then says what."""
-        if self._tag and time.monotonic_ns() - self._failed_ns > _LATEST_NS:
-            self._tag = 0
-        tag = self._tag
+        tag = self._next_tag()
         try:
             self._port.discard_input(self._view)
             self._port.write(question.requests[tag], deadline_ns)
             self._gather(question, tag, deadline_ns)
         except DriverError:
-            self._tag, self._failed_ns = (tag + 1) % _TAGS, time.monotonic_ns()
+            self._failed()
             raise
+
+    def stage(self, setpoints: Data, question: Question) -> Cycle:
+        """What `tell` and `ask` would send. Sends nothing."""
+        tag = self._next_tag()
+        self._cycle.say(self._port.descriptor(), setpoints, question.requests[tag], question.expected(tag))
+        return self._cycle
+
+    def finish_tell(self, cycle: Cycle, deadline_ns: int) -> None:
+        """What `tell` has left to do."""
+        self._port.tap.sent(memoryview(cycle.setpoints)[: cycle.sent])
+        if cycle.sent < len(cycle.setpoints):
+            self._port.write(memoryview(cycle.setpoints)[cycle.sent :], deadline_ns)
+
+    def finish_ask(self, cycle: Cycle, question: Question, deadline_ns: int) -> None:
+        """What `ask` has left to do; `question.data` then says what."""
+        tap, half = self._port.tap, len(self._received) // 2
+        tap.received(self._view[half : half + cycle.discarded])
+        tap.sent(memoryview(cycle.question)[: cycle.asked])
+        tap.received(self._view[: cycle.received])
+        try:
+            if cycle.asked < len(cycle.question):
+                self._port.write(memoryview(cycle.question)[cycle.asked :], deadline_ns)
+            self._gather(question, self._tag, deadline_ns, cycle.received)
+        except DriverError:
+            self._failed()
+            raise
+
+    def _next_tag(self) -> int:
+        """A late answer to an earlier question must not be taken for one to this."""
+        if self._tag and time.monotonic_ns() - self._failed_ns > _LATEST_NS:
+            self._tag = 0
+        return self._tag
+
+    def _failed(self) -> None:
+        self._tag, self._failed_ns = (self._tag + 1) % _TAGS, time.monotonic_ns()
 
     def ping(self, id: int, deadline_ns: int) -> None:
         """Ping one servo; `ProtocolError` if two answer, one after the other or at once."""
@@ -187,21 +232,23 @@ class Line:
         """Whether anyone answers a question, intact, at another line speed, which the port then keeps."""
         return self._port.set_baud(baud) and self.anyone(question, deadline_ns) and question.waiting < len(question.ids)
 
-    def _gather(self, question: Question, tag: int, deadline_ns: int) -> int:
-        """Receive until every servo has answered: how many bytes came in all."""
+    def _gather(self, question: Question, tag: int, deadline_ns: int, end: int = 0) -> int:
+        """Receive until every servo has answered, `end` bytes being there already: how many came in all."""
         received, view, find, longest = self._received, self._view, self._packets.find, question.longest()
         question.forget()
-        start = end = intact = foreign = 0
-        while question.waiting and not question.over:
-            count = self._port.read_into(view[end:], deadline_ns) if end < len(view) else 0
-            if not count:
-                break
-            end += count
+        start = intact = foreign = 0
+        while True:
             found, start = find(received, start, end, longest)
             while found >= 0:
                 intact += start - found
                 foreign += not question.take(received, found, start, tag)
                 found, start = find(received, start, end, longest)
+            if not question.waiting or question.over:
+                break
+            count = self._port.read_into(view[end:], deadline_ns) if end < len(view) else 0
+            if not count:
+                break
+            end += count
         if question.waiting < len(question.ids):
             self._silence.end()
         if question.waiting:

@@ -26,6 +26,8 @@ class Family:
     steps_per_turn: int
     torque: Register
     goal: Register
+    torque_limit: Register
+    """Most torque in counts of what `Setup.most_torque` is in; lost without power."""
     position: Register
     speed: Register
     motion: tuple[int, int]
@@ -53,6 +55,8 @@ class Setup:
     low: int
     high: int
     """Its own limits, steps."""
+    most_torque: int
+    """Its own torque limit, counts of `Family.torque_limit`."""
     rad_s_per_count: float
     """Its unit of speed."""
     return_delay_s: float

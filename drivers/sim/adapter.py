@@ -24,6 +24,8 @@ _SPEEDS = {int(name[1:]): value for name, value in vars(termios).items() if name
 """Kernel codes of line speeds in bit/s."""
 _OUTPUT_SPEED = 5
 """Its place in what termios.tcgetattr returns."""
+TURN_S = 0.001
+"""How often it turns at least where somebody wants to know that it does."""
 _PAUSE_NS = 20_000_000
 """A packet that pauses longer than this was cut off."""
 
@@ -38,8 +40,11 @@ class Adapter:
         idle: Callable[[], None],
         baud: int = 1_000_000,
         usb_latency_ns: int = 1_000_000,
+        turned: Callable[[], None] | None = None,
     ) -> None:
+        """`turned` is called whenever it has waited for bytes, which it then does for `TURN_S` at most."""
         self._path = path
+        self._turned = turned
         self._feed = feed
         self._idle = idle
         self._byte_ns = BITS_PER_BYTE * 1_000_000_000 / baud
@@ -68,7 +73,11 @@ class Adapter:
         line_free_ns = heard_ns = 0
         while True:
             wait_s = max(0.0, (outgoing[0][0] - time.monotonic_ns()) * 1e-9) if outgoing else None
+            if self._turned is not None:
+                wait_s = TURN_S if wait_s is None else min(wait_s, TURN_S)
             ready, _, _ = select.select([self._master, self._wake], [], [], wait_s)
+            if self._turned is not None:
+                self._turned()
             if self._wake in ready:
                 return
             now_ns = time.monotonic_ns()

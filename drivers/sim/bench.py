@@ -19,6 +19,8 @@ class Bench:
     def __init__(self, servos: int) -> None:
         self.goal_rad: Floats = np.zeros(servos)
         self.torque_on = np.zeros(servos, bool)
+        self.torque_limit: Floats = np.ones(servos)
+        """Without a load on its shaft no servo comes near it."""
         self.shaft_rad: Floats = np.zeros(servos)
         self.velocity_rad_s: Floats = np.zeros(servos)
         self.temperature_c: Floats = np.full(servos, AMBIENT_C)

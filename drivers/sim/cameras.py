@@ -42,6 +42,7 @@ def film(directory: Path) -> None:
             plugs.callback(camera.unplug)
         print("ready", flush=True)
         waiting = {name: deque[dict[str, Any]]() for name in CAMERAS}
+        repeated: dict[str, Any] = {}
         start_ns = time.monotonic_ns()
         while True:
             slot = (time.monotonic_ns() - start_ns) // _PERIOD_NS + 1
@@ -50,18 +51,23 @@ def film(directory: Path) -> None:
             answer = answers.readline()
             if not answer:
                 return
-            _expose(cameras, waiting, slot, json.loads(answer))
+            _expose(cameras, waiting, repeated, slot, json.loads(answer))
 
 
 def _expose(
-    cameras: dict[str, CameraServer], waiting: dict[str, deque[dict[str, Any]]], slot: int, seen: dict[str, Any]
+    cameras: dict[str, CameraServer],
+    waiting: dict[str, deque[dict[str, Any]]],
+    repeated: dict[str, Any],
+    slot: int,
+    seen: dict[str, Any],
 ) -> None:
     """Make every camera's frame of this slot, and break and mend cameras as told.
 
     A delayed camera's scenes wait in `waiting`; the newest that is due is delivered, stamped as late as it is.
+    One that repeats itself shows the scene that it saw first since then.
     """
     for name, camera in cameras.items():
-        if name in seen["unplugged"]:
+        if name in seen["unplug_camera"]:
             camera.unplug()
         else:
             camera.plug()
@@ -69,7 +75,11 @@ def _expose(
         delay_ns, due = seen["delay_ns"][name], None
         while waiting[name] and waiting[name][0]["capture_ns"] + delay_ns <= seen["capture_ns"]:
             due = waiting[name].popleft()
-        if due is not None and camera.watched and name not in seen["frozen"]:
+        if name not in seen["repeat_camera"]:
+            repeated.pop(name, None)
+        elif due is not None:
+            due = {**due, "scene": repeated.setdefault(name, due["scene"])}
+        if due is not None and camera.watched and name not in seen["freeze_camera"]:
             pixels = np.empty((HEIGHT, WIDTH, 3), np.uint8)  # a new one each time: the last may still be on its way
             render(unpack(due["scene"]), name, pixels)
             camera.publish(slot, due["capture_ns"] + delay_ns, pixels)

@@ -64,6 +64,7 @@ class DynamixelDevice(Device[DynamixelServo]):
         for servo in self.servos:
             goal = servo.get(x.GOAL_POSITION) - servo.homing
             self.world.goal_rad[servo.index] = (goal - ZERO_STEP) * x.RAD_PER_STEP
+            self.world.torque_limit[servo.index] = min(abs(servo.get(x.GOAL_PWM)) * x.GOAL_PWM.scale, 1.0)
             in_position_mode = servo.get(x.MODE) == x.POSITION_MODE
             self.world.torque_on[servo.index] = servo.powered and servo.torque and in_position_mode
 

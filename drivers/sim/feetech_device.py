@@ -7,7 +7,7 @@ What wears or breaks is here too: protections that switch torque off, supply and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from drivers.feetech import packets, sts
 from drivers.sim.device import Device, Joints, Reply, Servo
@@ -88,6 +88,8 @@ class FeetechDevice(Device[FeetechServo]):
         """One servo a joint; ids count from 1 unless given. Servos with the same id answer at once."""
         servos = [FeetechServo(id, i) for i, id in enumerate(ids or range(1, len(world.position_rad) + 1))]
         super().__init__(world, servos, baud, packets.find)
+        self.told: Callable[[], None] | None = None
+        """Called after each packet that gives several servos their goals."""
 
     def protect(self, elapsed_s: float) -> None:
         for servo in self.servos:
@@ -102,6 +104,7 @@ class FeetechDevice(Device[FeetechServo]):
         for servo in self.servos:
             goal = min(max(servo.get(sts.GOAL_POSITION), servo.get(sts.MIN_POSITION)), servo.get(sts.MAX_POSITION))
             self.world.goal_rad[servo.index] = self._shaft_rad(goal + servo.get(sts.HOMING_OFFSET))
+            self.world.torque_limit[servo.index] = servo.get(sts.TORQUE_LIMIT) * sts.TORQUE_LIMIT.scale
             self.world.torque_on[servo.index] = (
                 servo.powered
                 and servo.get(sts.TORQUE_ENABLE) == 1
@@ -129,6 +132,8 @@ class FeetechDevice(Device[FeetechServo]):
         else:
             return []
         self.obey()
+        if self.told is not None and code == packets.SYNC_WRITE and body[0] == sts.GOAL_POSITION.address:
+            self.told()
         verbose = [s for s in self._with_id(id) if s.get(sts.RESPONSE_LEVEL)]
         return self._status_packets([[(s, b"") for s in verbose]])
 

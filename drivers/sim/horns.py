@@ -44,6 +44,10 @@ class Horns:
         return self._world.torque_on
 
     @property
+    def torque_limit(self) -> Floats:
+        return self._world.torque_limit
+
+    @property
     def position_rad(self) -> Floats:
         return self._direction * self._world.position_rad + self._offset_rad
 

@@ -16,7 +16,9 @@
 | corrupt | joint, or none for all | the servo's answers have wrong checksums |
 | drop_servo | joint | the servo's cable comes off: no power, no answer, no torque |
 | supply | | the arm's supply fails: all servos as above |
+| unplug_port | | the arm's port vanishes; the servos keep their power and what they were told |
 | freeze_camera | camera | no new frames |
+| repeat_camera | camera | the same picture again and again, each with a stamp of its own |
 | unplug_camera | camera | the camera's socket vanishes |
 
 A camera's fault shows from its next frame on.
@@ -31,6 +33,7 @@ import json
 import math
 import socketserver
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +47,19 @@ from drivers.sim.realtime import RealTime
 from drivers.sim.scene_json import pack
 from drivers.sim.world import World
 
-CAMERA_FAULTS = ("freeze_camera", "unplug_camera")
-FAULTS = ("silence", "corrupt", "drop_servo", "supply", *CAMERA_FAULTS)
+CAMERA_FAULTS = ("freeze_camera", "repeat_camera", "unplug_camera")
+FAULTS = ("silence", "corrupt", "drop_servo", "supply", "unplug_port", *CAMERA_FAULTS)
 
 
 class Judge:
     """Answers commands about one simulated robot."""
 
-    def __init__(self, world: World, live: RealTime, horns: Horns) -> None:
+    def __init__(self, world: World, live: RealTime, horns: Horns, plug: Callable[[bool], None]) -> None:
+        """`plug` puts the arm's port in and pulls it."""
         self._world = world
         self._live = live
         self._horns = horns
+        self._plug = plug
         self._delay_ms = dict.fromkeys(CAMERAS, 0.0)
         self._broken: frozenset[tuple[str, str]] = frozenset()
 
@@ -119,10 +124,9 @@ class Judge:
             self._live.advance()
             scene, capture_ns = self._world.snapshot().scene, self._live.now_ns()
         broken = {kind: [target for k, target in self._broken if k == kind] for kind in CAMERA_FAULTS}
-        frozen, unplugged = broken["freeze_camera"], broken["unplug_camera"]
         delays = {name: round(delay * 1e6) for name, delay in self._delay_ms.items()}
         seen = {"capture_ns": capture_ns, "scene": pack(scene), "delay_ns": delays}
-        return {**seen, "frozen": frozen, "unplugged": unplugged}
+        return {**seen, **broken}
 
     def _state(self) -> dict[str, Any]:
         world, live = self._world, self._live
@@ -158,7 +162,9 @@ class Judge:
             raise ValueError(f"unknown fault {kind!r}: use one of {', '.join(FAULTS)}")
         if target not in known.get(kind, [""]):
             raise ValueError(f"fault {kind!r} has no target {target!r}: use one of {known.get(kind, [''])}")
-        if kind not in CAMERA_FAULTS:
+        if kind == "unplug_port":
+            self._plug(not on)
+        elif kind not in CAMERA_FAULTS:
             with self._live.lock:
                 self._live.advance()
                 if kind == "silence":

@@ -20,15 +20,18 @@ ANSWER_S = 5.0
 class SimProcess:
     """`with SimProcess(directory) as sim:` — the simulator runs, ready, until the block ends."""
 
-    def __init__(self, directory: Path, seed: int = 0) -> None:
+    def __init__(self, directory: Path, seed: int = 0, trace: Path | None = None) -> None:
+        """`trace`: a file for what the servos are told and do, see `drivers.sim.trace`."""
         self.directory = directory
         self._seed = seed
+        self._trace = [] if trace is None else ["--trace", str(trace.absolute())]
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> SimProcess:
         """Start and wait until it is ready; `Disconnected` with its last words if it does not come up."""
         self.directory.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "drivers.sim", "--dir", str(self.directory), "--seed", str(self._seed)]
+        command += self._trace
         root = Path(__file__).resolve().parents[2]
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=root, start_new_session=True

@@ -37,6 +37,8 @@ class RealTime:
         self.steps = 0
         self.slipped_ns = 0
         self.now_ns = now_ns
+        self.looked: Callable[[], None] = _nobody
+        """Called under the lock whenever `run` has brought the world to the present."""
         self._due_ns = now_ns()
         self._since_protect = 0
 
@@ -78,3 +80,8 @@ class RealTime:
         while self.now_ns() < end_ns and not stop.wait(_TICK_S):
             with self.lock:
                 self.advance()
+                self.looked()
+
+
+def _nobody() -> None:
+    """Nobody looks."""

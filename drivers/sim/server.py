@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from drivers.errors import Disconnected
@@ -17,6 +18,7 @@ from drivers.sim.feetech_device import FeetechDevice
 from drivers.sim.horns import Horns
 from drivers.sim.judge import Judge, answer_all, listen
 from drivers.sim.realtime import RealTime
+from drivers.sim.trace import Trace
 from drivers.sim.world import World
 
 _PRIORITY = 1
@@ -29,8 +31,18 @@ _SOCKET_PATH_BYTES = 107
 class Simulator:
     """Everything that `directory` offers: `arm`, `camera-base.sock`, `camera-wrist.sock` and `sim.sock`."""
 
-    def __init__(self, directory: Path, seed: int = 0, baud: int = 1_000_000, usb_latency_ns: int = 1_000_000) -> None:
-        """`Disconnected` if another simulator already lives there, or its path is too long for sockets."""
+    def __init__(
+        self,
+        directory: Path,
+        seed: int = 0,
+        baud: int = 1_000_000,
+        usb_latency_ns: int = 1_000_000,
+        trace: Path | None = None,
+    ) -> None:
+        """`Disconnected` if another simulator already lives there, or its path is too long for sockets.
+
+        What the servos are told and where the joints are goes to the file `trace` (`drivers.sim.trace`).
+        """
         self.greeting = f"ready {directory}"
         self._paths = [directory / "sim.sock", directory / "arm", *(socket_of(directory, name) for name in CAMERAS)]
         _check_lengths(self._paths)
@@ -38,10 +50,17 @@ class Simulator:
         _clear(self._paths)
         world = World(seed)
         horns = Horns(world)
-        live = RealTime(horns, FeetechDevice(horns, baud=baud))
+        device = FeetechDevice(horns, baud=baud)
+        live = RealTime(horns, device)
+        self._turned: Callable[[], None] | None = None
+        if trace is not None:
+            written = Trace(trace, world.servos)
+            live.looked, device.told, self._turned = written.looked, written.told, written.turned
         self._live = live
         self._stop = threading.Event()
-        self._judge = listen(self._paths[0], Judge(world, live, horns))
+        self._adapter: Adapter | None = None
+        self._baud, self._usb_latency_ns = baud, usb_latency_ns
+        self._judge = listen(self._paths[0], Judge(world, live, horns, self.plug))
         try:
             self._cameras = _start_cameras(directory)
         except (Disconnected, OSError):
@@ -51,7 +70,16 @@ class Simulator:
         with contextlib.suppress(PermissionError):  # all threads from here on inherit it; the cameras do not have it
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_PRIORITY))
         answer_all(self._judge)
-        self._adapter = Adapter(self._paths[1], live.feed, live.idle, baud, usb_latency_ns)
+        self.plug(True)
+
+    def plug(self, into: bool) -> None:
+        """Put the arm's USB plug in, or pull it: its port comes or goes. The servos have a supply of their own."""
+        if into and self._adapter is None:
+            live, line = self._live, (self._baud, self._usb_latency_ns)
+            self._adapter = Adapter(self._paths[1], live.feed, live.idle, *line, self._turned)
+        elif not into and self._adapter is not None:
+            self._adapter.close()
+            self._adapter = None
 
     def run(self) -> None:
         """Keep the world moving until `stop`; `Disconnected` if the cameras' process ends by itself."""
@@ -74,7 +102,7 @@ class Simulator:
         except subprocess.TimeoutExpired:
             self._cameras.kill()
             self._cameras.wait()
-        self._adapter.close()
+        self.plug(False)
         for path in self._paths:
             path.unlink(missing_ok=True)
 

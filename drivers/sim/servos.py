@@ -38,11 +38,13 @@ def gravity_nm(lift: float, elbow: float, flex: float, payload_kg: float) -> tup
 
 
 class Servos:
-    """The joints' state. `goal_rad` and `torque_on` are written by whoever drives; `step` moves time on."""
+    """The joints' state. Goals, torque and its limits are written by whoever drives; `step` moves time on."""
 
     def __init__(self) -> None:
         self.goal_rad: Floats = np.zeros(6)
         self.torque_on = np.zeros(6, dtype=bool)
+        self.torque_limit: Floats = np.ones(6)
+        """Shares of the stall torque."""
         self.shaft_rad: Floats = np.zeros(6)
         """Servo shafts, before the encoder's rounding."""
         self.link_rad: Floats = np.zeros(6)
@@ -88,6 +90,7 @@ class Servos:
         limit += 1.0
         np.maximum(limit, 0.1, out=limit)
         limit *= STALL_NM
+        limit *= self.torque_limit
         np.minimum(torque, limit, out=torque)
         np.negative(limit, out=limit)
         np.maximum(torque, limit, out=torque)

@@ -40,7 +40,7 @@ class Snapshot:
 
 
 class World:
-    """One arm and its table. Write `goal_rad` and `torque_on`, call `step`, read the sensors."""
+    """One arm and its table. Write `goal_rad`, `torque_on` and `torque_limit`, call `step`, read the sensors."""
 
     JOINTS = arm.JOINTS
 
@@ -81,6 +81,11 @@ class World:
     def torque_on(self) -> NDArray[np.bool_]:
         """Torque switches [6], written in place by whoever drives."""
         return self.servos.torque_on
+
+    @property
+    def torque_limit(self) -> Floats:
+        """Shares of the stall torque [6], written in place by whoever drives."""
+        return self.servos.torque_limit
 
     @property
     def position_rad(self) -> Floats:

@@ -30,6 +30,10 @@ OBSERVATIONS = 16
 )
 @click.option("--fps", type=float, help="Rate of the actions where the checkpoint does not say it.")
 @click.option("--steps", type=click.IntRange(1, 1000), help="Flow steps where not the checkpoint's.")
+@click.option(
+    "--committed", metavar="N", type=click.IntRange(0), help="Actions it was trained to be given, if it does not say."
+)
+@click.option("--guided", is_flag=True, help='Add the guide graph that motion.seam = "guided" needs.')
 @click.option("--max-tokens", type=click.IntRange(1, 100_000), help="Room for the prompt where not the checkpoint's.")
 @click.option(
     "--dims", type=click.Path(path_type=Path), help="File with the model's sizes, where the layout lacks them."

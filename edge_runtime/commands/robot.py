@@ -22,7 +22,9 @@ def config(check: str | None, schema: bool, json_file: str | None) -> None:
     if check is None:
         emit(config.schema(), json.dumps(config.schema(), indent=2), json_file)
         return
-    from edge_runtime import config_parts
+    from dataclasses import asdict
+
+    from edge_runtime import black_box_memory, config_parts, stopping
 
     robot, notes = config_parts.load(check)
     found = {
@@ -33,12 +35,15 @@ def config(check: str | None, schema: bool, json_file: str | None) -> None:
         "rate_hz": robot.control.rate_hz,
         "bundle": robot.policy.bundle,
         "control_socket": robot.control.socket,
+        "stops": [asdict(stop) for stop in stopping.longest_stops(robot)],
+        "rest_after_s": stopping.rest_after_s(robot),
+        "black_box_bytes": black_box_memory.memory_bytes(robot) if robot.black_box.folder else 0,
         "notes": notes,
     }
     buses = "; ".join(f"bus {bus.name} ({bus.kind}) with {len(bus.joints)} joints" for bus in robot.buses)
     cameras = ", ".join(camera.name for camera in robot.cameras)
     words = f"{check}: good: {robot.name}, {robot.control.rate_hz:g} Hz, cameras {cameras}; {buses}"
-    emit(found, words, json_file)
+    emit(found, f"{words}\n{stopping.words(robot)}\n{black_box_memory.words(robot)}", json_file)
     for note in notes:
         warn(note)
 

@@ -6,6 +6,7 @@ import gzip
 import re
 from collections.abc import Iterator
 
+from edge_runtime import exchange
 from edge_runtime.config import Control
 from edge_runtime.doctor.check import Check, Level
 from edge_runtime.doctor.host import Host, cores
@@ -29,6 +30,7 @@ def check(host: Host, control: Control, given: RealtimeReport) -> Iterator[Check
     yield isolation(host, control.cpu)
     yield clock(host)
     yield swap(host, locked="memory locked" in given.obtained)
+    yield serial_cycle(exchange.load())
 
 
 def preemption(host: Host) -> Check:
@@ -141,6 +143,14 @@ def swap(host: Host, locked: bool) -> Check:
     return Check(
         name, "warn", f"{', '.join(areas)}, and memory is not locked", "let memory be locked, or sudo swapoff -a"
     )
+
+
+def serial_cycle(found: exchange.Exchange | str) -> Check:
+    """Whether setpoints go out without the interpreter's lock, for which any other thread may make them wait."""
+    if isinstance(found, str):
+        why, _, remedy = found.partition(": ")
+        return Check("serial cycle", "warn", why, remedy)
+    return Check("serial cycle", "ok", "in C, without the interpreter's lock")
 
 
 def _kernel_config(host: Host) -> str:

@@ -65,6 +65,16 @@ def clocks(host: Host) -> Check:
     return Check(name, "warn", f"{shown(free)} may slow down", "sudo jetson_clocks, after nvpmodel")
 
 
+def frequency(host: Host) -> Check:
+    """cpufreq's scaling_cur_freq, kHz: how fast the cores are just now."""
+    name = "cores"
+    found = [read(path) or "" for path in host.glob("/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq")]
+    mhz = [int(khz) // 1000 for khz in found if khz.isdecimal()]
+    if not mhz:
+        return Check(name, "unknown", "the kernel does not say how fast they are (a virtual machine?)")
+    return Check(name, "ok", f"{len(mhz)} at {min(mhz)} to {max(mhz)} MHz")
+
+
 def temperature(host: Host) -> Check:
     """Zones of /sys/class/thermal, m°C, beside the lowest trip point at which each slows down (sysfs-api.rst)."""
     name = "temperature"

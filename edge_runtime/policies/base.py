@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from edge_runtime.bundle_spec import PolicySpec
 
 Frame = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+Seam = Literal["blend", "ensemble", "committed", "guided", "none"]
+"""How a new chunk takes over from the running one. `committed` and `guided` are the policy's business: it makes a chunk
+that goes on from `Ahead`. The others are made of finished chunks (docs/motion.md)."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,18 @@ class Observation:
 
 
 class Policy(Protocol):
-    """What the inference thread asks of a policy. One thread calls `infer`; any thread may call `prompt`."""
+    """What the inference thread asks of a policy. One thread calls `infer`; any thread may call `prompt`.
+
+    Some policies have more, which their caller asks for by `getattr`:
+    `terminated`: the last chunk said that the task is done.
+    `frames_fresh`: the last chunk was computed from the frames of its own observation. Where it is false, it was
+    computed from those of the last observation for which it was true, and of this one it knows the state alone: what is
+    due when is counted from this observation, how old the sensors are from that one (`Chunk.capture_ns`).
+    `renew()`: the next chunk is computed from the frames of its own observation, as for every new prompt: said where a
+    new request has begun.
+    `beyond`: chunks in all whose `Ahead.committed` was more than the policy was trained with. It went on from as many
+    of the first of these rows as it was trained with, and made the others anew.
+    """
 
     @property
     def spec(self) -> PolicySpec: ...

@@ -69,14 +69,18 @@ class GraphPolicy(ABC):
         return self._tokenizer.from_tokens(tokens, mask)
 
     def infer(self, observation: Observation, chunk_out: Floats) -> None:
-        self._see(observation)
-        self._run("image")
-        self._run(self.first)
+        self._take_in(observation)
         self._decide()
         self._action.back(self.normalised, chunk_out)
         if self._relative is not None:
-            np.multiply(observation.state[: len(self._offset)], self._relative, out=self._offset)
             np.add(chunk_out, self._offset, out=chunk_out)
+
+    def _take_in(self, observation: Observation) -> None:
+        """Let the first graph read the observation."""
+        self._tell(observation.state)
+        self._see(observation)
+        self._run("image")
+        self._run(self.first)
 
     @abstractmethod
     def _decide(self) -> None:
@@ -92,19 +96,32 @@ class GraphPolicy(ABC):
         if self.watch is not None:
             self.watch(name, graph)
 
-    def _see(self, observation: Observation) -> None:
-        """Put frames, prompt and normalised state where the graphs read them."""
-        inputs = self.graphs[self.first].inputs
-        for i, camera in enumerate(self._spec.cameras):
-            self._show(i, observation.frames.get(camera.name), inputs.get("camera_mask"))
-        self._state.forth(observation.state[: self._spec.state.dims], self._state_normalised)
-        prompt = self._tokenizer.with_state(observation.prompt, self._state_normalised)
-        np.copyto(inputs["tokens"][0], prompt.tokens)
-        np.copyto(inputs["token_mask"][0], prompt.mask)
+    def _tell(self, state: Floats) -> None:
+        """Put the normalised state where the graphs read it."""
+        self._state.forth(state[: self._spec.state.dims], self._state_normalised)
         for graph in self.graphs.values():
             if "state" in graph.inputs:
                 target = graph.inputs["state"][0, : self._spec.state.dims]
                 np.copyto(target, self._state_normalised, casting="same_kind")
+        if self._relative is not None:
+            np.multiply(state[: len(self._offset)], self._relative, out=self._offset)
+
+    def _see(self, observation: Observation) -> None:
+        """Put frames and prompt where the graphs read them."""
+        inputs = self.graphs[self.first].inputs
+        for i, camera in enumerate(self._spec.cameras):
+            self._show(i, observation.frames.get(camera.name), inputs.get("camera_mask"))
+        prompt = self._tokenizer.with_state(observation.prompt, self._state_normalised)
+        np.copyto(inputs["tokens"][0], prompt.tokens)
+        np.copyto(inputs["token_mask"][0], prompt.mask)
+
+    def _as_model(self, actions: Floats, out: Floats) -> None:
+        """Actions [horizon, dims] in the robot's units → the model's, with the state that was told last."""
+        if self._relative is None:
+            self._action.forth(actions, out)
+        else:
+            np.subtract(actions, self._offset, out=out)
+            self._action.forth(out, out)
 
     def _show(self, slot: int, frame: Frame | None, mask: NDArray[np.bool_] | None) -> None:
         camera = self._spec.cameras[slot]
@@ -118,8 +135,8 @@ class GraphPolicy(ABC):
         elif frame is not buffer:
             np.copyto(buffer, frame)
 
-    def _check(self, heads: Inputs) -> None:
-        """Refuse graphs that are not what the manifest says; `heads` are the inputs that the head adds to the last.
+    def _check(self, heads: Mapping[str, Inputs]) -> None:
+        """Refuse graphs that are not what the manifest says; `heads` are the inputs that the head adds, by graph.
 
         The state may be read by any graph behind the image graph.
         """
@@ -131,7 +148,8 @@ class GraphPolicy(ABC):
         first["token_mask"] = ((1, spec.prompt.max_tokens), np.bool_)
         if any(c.missing == "mask" for c in spec.cameras):
             first["camera_mask"] = ((1, len(spec.cameras)), np.bool_)
-        wanted[list(self.graphs)[-1]] |= heads
+        for component, more in heads.items():
+            wanted[component] |= more
         for component, inputs in wanted.items():
             found = {name: (b.shape, b.dtype.type) for name, b in self.graphs[component].inputs.items()}
             if "state" in found and component != "image":

@@ -38,7 +38,7 @@ class Runner(GraphPolicy):
         self._fault = on_malformed == "fault"
         self._prefix = self.output("prefill", "prefix_mask", np.bool_, (1, None)).shape[1]
         length = self._prefix + head.max_new
-        self._check({"token": ((1, 1), np.int64), "cache_mask": ((1, length), np.bool_)})
+        self._check({"decode": {"token": ((1, 1), np.int64), "cache_mask": ((1, length), np.bool_)}})
         self._token, self._cache_mask = decode.inputs["token"], decode.inputs["cache_mask"]
         self._logits = {
             name: self.output(name, "logits", np.float32, (1, len(self._ids))) for name in ("prefill", "decode")

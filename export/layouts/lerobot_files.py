@@ -70,6 +70,8 @@ class Config(msgspec.Struct):
     max_decoding_steps: int = 256
     fast_skip_tokens: int = 128
     temperature: float = 0.0
+    # pi05 (huggingface/lerobot#4056); of the others, from whoever trained them so
+    rtc_training_max_delay: int = 0
     # smolvla
     resize_imgs_with_padding: tuple[int, int] | None = (512, 512)
     num_steps: int = 10

@@ -49,5 +49,7 @@ class LerobotGiven(Given):
         return self.options.max_tokens or self.config.tokenizer_max_length
 
     def flow(self, steps: int, cache: tuple[str, ...]) -> FlowSpec:
-        """The head of `steps` flow steps, or of as many as the person wants."""
-        return FlowSpec(steps=self.options.steps or steps, t_start=1.0, t_end=0.0, cache=cache)
+        """The head of `steps` flow steps, or of as many as the person wants, and of as many committed actions."""
+        trained, told = self.config.rtc_training_max_delay, self.options.committed
+        committed = trained if told is None else told
+        return FlowSpec(self.options.steps or steps, t_start=1.0, t_end=0.0, cache=cache, committed=committed)

@@ -163,7 +163,8 @@ def _flow(given: OpenpiGiven) -> tuple[Any, Head, PromptSpec, dict[str, Path]]:
         action_padded=config.action_dim,
     )
     steps = given.options.steps or sizes.steps or STEPS
-    head = FlowSpec(steps=steps, t_start=1.0, t_end=0.0, cache=("keys", "values", "prefix_mask"))
+    cache, committed = ("keys", "values", "prefix_mask"), given.options.committed or 0
+    head = FlowSpec(steps=steps, t_start=1.0, t_end=0.0, cache=cache, committed=committed)
     told = given.family == "pi05" and given.tells_state
     template = "Task: {instruction}, State: {state};\nAction: " if told else "{instruction}\n"
     prompt = paligemma.prompt(

@@ -14,7 +14,8 @@ class Options:
     with the model's sizes. `tokenizer`: the text tokenizer (tokenizer.json, or a sentencepiece .model).
     `fast_tokenizer`: directory of the FAST tokenizer. `statistics`: which robot's statistics, where there are several.
     `max_tokens`: room for the prompt. `steps`: flow steps. `fps`: rate of the actions. `crop`: frames are resized and
-    cropped as fine-tunes with augmentation want it.
+    cropped as fine-tunes with augmentation want it. `committed`: how many actions the checkpoint was trained to be
+    given. `guided`: a guide graph too (`export.guide`).
     """
 
     cameras: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -27,3 +28,5 @@ class Options:
     steps: int | None = None
     fps: float | None = None
     crop: bool = False
+    committed: int | None = None
+    guided: bool = False

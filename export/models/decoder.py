@@ -76,13 +76,14 @@ class AdaptiveNorm(nn.Module):
         self.dense = nn.Linear(config.width, 3 * config.width)
 
     def modulation(self, cond: Tensor) -> Tensor:
-        """cond [B, W] → [B, 3·W]: scale, shift, gate."""
+        """cond [..., W] → [..., 3·W]: scale, shift, gate."""
         out: Tensor = self.dense(cond)
         return out
 
     def forward(self, x: Tensor, modulation: Tensor) -> tuple[Tensor, Tensor]:
-        """x [B, S, W], modulation [B, 3·W] → normed x, and the gate [B, 1, W] of the branch that reads it."""
-        scale, shift, gate = modulation[:, None, :].chunk(3, dim=-1)
+        """x [B, S, W], modulation [B, 3·W] or [B, S, 3·W] → normed x, and the gate [B, 1 or S, W] of the branch that
+        reads it."""
+        scale, shift, gate = (modulation[:, None, :] if modulation.ndim == 2 else modulation).chunk(3, dim=-1)
         return (_unit(x, self.eps) * (1.0 + scale) + shift).to(x.dtype), gate
 
 
@@ -160,7 +161,7 @@ class DecoderLayer(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One layer on x [B, S, W], after `past` keys and values [B, K, L, D]. Returns x and its own keys, values.
 
-        `modulation` [2, B, 3·W] is what adaptive norms need.
+        `modulation` [2, B, 3·W], or [2, B, S, 3·W] of every token's own, is what adaptive norms need.
         """
         y, gate = _norm(self.input_layernorm, x, None if modulation is None else modulation[0])
         own_keys, own_values = self.self_attn.keys_values(y, table)
@@ -218,7 +219,7 @@ class Decoder(nn.Module):
         """x [B, S, W] at `positions` [B, S] → normed hidden [B, S, W], its keys and values [depth, B, K, S, D].
 
         `past`: keys and values [depth, B, K, L, D] that x sees before its own; `bias` [B, 1 or S, L+S] is additive;
-        `modulation` [2·depth + 1, B, 3·W] is what adaptive norms need, in the order they stand.
+        `modulation` [2·depth + 1, B, 3·W] (or [..., B, S, 3·W]) is what adaptive norms need, in the order they stand.
         """
         table = rotary(positions, self.config.head_dim, self.config.rope_base)
         keys, values = [], []
@@ -244,5 +245,5 @@ class Decoder(nn.Module):
         return hidden[:, 0], new_keys, new_values
 
     def modulation(self, cond: Tensor) -> Tensor:
-        """What the adaptive norms of `forward` need for conditions `cond` [B, W] → [2·depth + 1, B, 3·W]."""
+        """What the adaptive norms of `forward` need for conditions `cond` [..., W] → [2·depth + 1, ..., 3·W]."""
         return torch.stack([norm.modulation(cond) for norm in self.modules() if isinstance(norm, AdaptiveNorm)])

@@ -36,21 +36,29 @@ def flow_times(steps: int, how: Counting) -> Tensor:
 
 
 def time_embedding(t: Tensor, dim: int, min_period: float, max_period: float) -> Tensor:
-    """Sine and cosine of times t [N] at periods spaced geometrically → float32 [N, dim].
+    """Sine and cosine of times t [...] at periods spaced geometrically → float32 [..., dim].
 
     In float64 inside: angles reach 2π/min_period ≈ 1571 rad, where float32 moves the finished chunk by 2e-5 to 4e-5.
     """
     fraction = torch.linspace(0.0, 1.0, dim // 2, dtype=torch.float64, device=t.device)
     period = min_period * (max_period / min_period) ** fraction
-    angle = t.to(torch.float64)[:, None] * (2.0 * math.pi / period)
+    angle = t.to(torch.float64)[..., None] * (2.0 * math.pi / period)
     return torch.cat([angle.sin(), angle.cos()], dim=-1).to(torch.float32)
 
 
+def each_row(cond: Tensor, rows: int) -> Tensor:
+    """What is known of one time [B, W] for each of `rows` actions → [B, rows, W]; of every action's own, as it is."""
+    return cond[:, None, :].expand(-1, rows, -1) if cond.ndim == 2 else cond
+
+
 def constants(model: nn.Module, checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """`flow_constants` of a flow model, which has a method `cond`, for a checkpoint's steps and way of counting."""
+    """`flow_constants` of a flow model, which has a method `cond`, for a checkpoint's steps and way of counting, and
+    `cond.clean` [1, W] of t_end where it was trained with committed actions."""
     head = checkpoint.spec.head
     assert isinstance(head, FlowSpec)
-    return flow_constants(cast(Any, model).cond, head.steps, checkpoint.time)
+    cond: Callable[[Tensor], Tensor] = cast(Any, model).cond
+    clean = {"cond.clean": cond(torch.full((1,), head.t_end, dtype=torch.float64))} if head.committed else {}
+    return flow_constants(cond, head.steps, checkpoint.time) | clean
 
 
 @torch.no_grad()

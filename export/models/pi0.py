@@ -20,7 +20,7 @@ from export.family import Family
 from export.graphs import ModelGraph, cache, flow_inputs, mask, seen, state
 from export.models.common import additive, need_positive
 from export.models.decoder import Decoder, DecoderConfig
-from export.models.flow import constants, time_embedding
+from export.models.flow import constants, each_row, time_embedding
 from export.models.paligemma import PaliGemma
 from export.models.vit import Vit, VitConfig
 from export.weights import Source
@@ -92,9 +92,9 @@ class Pi0(PaliGemma):
         return keys, values, mask
 
     def embed_suffix(self, state: Tensor, x_t: Tensor, t_emb: Tensor) -> Tensor:
-        """pi0: state [B, padded], noisy actions x_t [B, H, padded], t_emb [B, W] → suffix [B, 1+H, W]."""
+        """pi0: state [B, padded], noisy actions x_t [B, H, padded], t_emb [B, W] or [B, H, W] → suffix [B, 1+H, W]."""
         actions = self.action_in_proj(x_t)
-        actions = torch.cat([actions, t_emb[:, None, :].expand(-1, actions.shape[1], -1).to(actions.dtype)], dim=-1)
+        actions = torch.cat([actions, each_row(t_emb, actions.shape[1]).to(actions.dtype)], dim=-1)
         actions = self.action_time_mlp_out(F.silu(self.action_time_mlp_in(actions)))
         return torch.cat([self.state_proj(state)[:, None, :], actions], dim=1)
 
@@ -108,7 +108,8 @@ class Pi0(PaliGemma):
         state: Tensor | None = None,
     ) -> Tensor:
         """The expert: dx/dt at x_t. keys, values [depth, B, K, L, D], prefix_mask bool [B, L], x_t [B, H, padded],
-        cond [B, ...] of that time as `cond` has it, state [B, padded] (pi0.5: none) → [B, H, padded].
+        cond [B, ...] of that time as `cond` has it, or [B, H, ...] of every action's own, state [B, padded] (pi0.5:
+        none) → [B, H, padded].
 
         A state does not see the actions; they see all.
         """
@@ -129,17 +130,20 @@ class Pi0(PaliGemma):
         return out
 
     def cond(self, times: Tensor) -> Tensor:
-        """Flow times [N] → what `velocity` must know of them, float32 [N, W], or for pi0.5 [N, (2·depth + 1)·3·W]."""
+        """Flow times [N] or [B, H] → what `velocity` must know of them, float32 [..., W], or for pi0.5
+        [..., (2·depth + 1)·3·W]."""
         c = self.config
         embedding = time_embedding(times, c.expert.width, c.min_period, c.max_period)
         if not c.expert.adaptive:
             return embedding
         hidden = F.silu(self.time_mlp_out(F.silu(self.time_mlp_in(embedding))))
-        return self.expert.modulation(hidden).transpose(0, 1).flatten(1)
+        return self.expert.modulation(hidden).movedim(0, -2).flatten(-2)
 
     def unpack(self, cond: Tensor) -> Tensor:
-        """A row of `cond` [B, (2·depth + 1)·3·W] → the expert's modulation [2·depth + 1, B, 3·W]."""
-        return cond.reshape(cond.shape[0], -1, 3 * self.config.expert.width).transpose(0, 1)
+        """Of `cond` [B, (2·depth + 1)·3·W] or [B, H, ...], the expert's modulation [2·depth + 1, B, 3·W] or
+        [2·depth + 1, B, H, 3·W]."""
+        rows = cond.reshape(*cond.shape[:-1], -1, 3 * self.config.expert.width)
+        return rows.transpose(0, 1) if cond.ndim == 2 else rows.movedim(-2, 0)
 
 
 def published_name(name: str) -> str:

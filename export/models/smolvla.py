@@ -24,7 +24,7 @@ from export.checkpoint import Checkpoint
 from export.family import Family
 from export.models.common import additive, need_positive, positions_of, rotary, split_heads
 from export.models.decoder import Decoder, DecoderConfig, DecoderLayer, RMSNorm
-from export.models.flow import constants, time_embedding
+from export.models.flow import constants, each_row, time_embedding
 from export.models.smolvlm import ImageMarks, pixel_shuffle
 from export.models.vit import Vit, VitConfig
 from export.weights import Source
@@ -256,9 +256,9 @@ class SmolVla(nn.Module):
         return keys, values, *crossing, mask
 
     def embed_suffix(self, x_t: Tensor, cond: Tensor) -> Tensor:
-        """Noisy actions x_t [B, H, padded] and the embedding of their time [B, W] → [B, H, W]."""
+        """Noisy actions x_t [B, H, padded] and the embedding of their time [B, W] or times [B, H, W] → [B, H, W]."""
         actions = self.action_in_proj(x_t)
-        actions = torch.cat([actions, cond[:, None, :].expand(-1, actions.shape[1], -1)], dim=-1)
+        actions = torch.cat([actions, each_row(cond, actions.shape[1])], dim=-1)
         out: Tensor = self.action_time_mlp_out(F.silu(self.action_time_mlp_in(actions)))
         return out
 
@@ -272,15 +272,16 @@ class SmolVla(nn.Module):
         cross_keys: Tensor | None = None,
         cross_values: Tensor | None = None,
     ) -> Tensor:
-        """The expert: dx/dt at x_t [B, H, padded] → [B, H, padded]. cond [B, W] of that time as `cond` has it, the rest
-        as `prefix` returns it; `SmolVlaConfig.read` says which of it there must be."""
+        """The expert: dx/dt at x_t [B, H, padded] → [B, H, padded]. cond [B, W] of that time as `cond` has it, or
+        [B, H, W] of every action's own, the rest as `prefix` returns it; `SmolVlaConfig.read` says which of it there
+        must be."""
         crossing = zip(self.config.cross_layers, _by_layer(cross_keys, cross_values), strict=True)
         read = dict(enumerate(_by_layer(keys, values))) | dict(crossing)
         out: Tensor = self.action_out_proj(self.expert(self.embed_suffix(x_t, cond), prefix_mask, read))
         return out
 
     def cond(self, times: Tensor) -> Tensor:
-        """Flow times [N] → their embeddings float32 [N, W]."""
+        """Flow times [N] or [B, H] → their embeddings float32 [..., W]."""
         c = self.config
         return time_embedding(times, c.expert.width, c.min_period, c.max_period)
 

@@ -11,6 +11,7 @@ class FakeJoints:
     def __init__(self, n: int = 6) -> None:
         self.goal_rad = np.zeros(n)
         self.torque_on = np.zeros(n, bool)
+        self.torque_limit = np.ones(n)
         self.position_rad = np.linspace(-0.5, 0.5, n)
         self.velocity_rad_s = np.zeros(n)
         self.current_a = np.full(n, 0.1)

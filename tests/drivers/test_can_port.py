@@ -13,6 +13,7 @@ can = pytest.importorskip("can", reason="python-can is not installed: pip instal
 
 from drivers.can_port import CanPort  # noqa: E402
 from drivers.errors import Disconnected, DriverError, Timeout  # noqa: E402
+from tests.drivers.kept_bytes import KeptBytes  # noqa: E402
 from tests.drivers.motors.contract import SLACK_S, soon  # noqa: E402
 
 FRAME = can.Message(arbitration_id=0x11, data=b"\1\2", is_extended_id=False)
@@ -132,3 +133,24 @@ def test_an_interface_that_does_not_open(monkeypatch: pytest.MonkeyPatch, error:
         port.open()
     assert "\n" not in str(caught.value)
     assert not port.is_open
+
+
+def test_a_tap_is_shown_id_and_data_of_each_frame(port: CanPort, kernel: Kernel) -> None:
+    port.tap = tap = KeptBytes()
+    port.send(FRAME, soon())
+    port.send(can.Message(arbitration_id=0x1234567, data=bytes(range(8)), is_extended_id=True), soon())
+    kernel.deliver()
+    port.receive(soon())
+    assert tap.seen == [
+        (">", bytes.fromhex("11000000 0102")),
+        (">", bytes.fromhex("67452381 0001020304050607")),
+        ("<", bytes.fromhex("11000000 0102")),
+    ]
+
+
+def test_a_tap_is_not_shown_what_the_interface_refused(port: CanPort, kernel: Kernel) -> None:
+    port.tap = tap = KeptBytes()
+    kernel.refuse = can.CanOperationError("down", errno.ENETDOWN)
+    with pytest.raises(Disconnected):
+        port.send(FRAME, soon())
+    assert tap.seen == []

@@ -12,6 +12,7 @@ import pytest
 
 from drivers.errors import Disconnected, Timeout
 from drivers.serial_port import SerialPort
+from tests.drivers.kept_bytes import KeptBytes
 
 
 @pytest.fixture
@@ -79,3 +80,30 @@ def test_closed_means_disconnected(ends: tuple[SerialPort, int]) -> None:
     assert not port.is_open
     with pytest.raises(Disconnected, match="not open"):
         port.read_into(memoryview(bytearray(9)), soon(20))
+
+
+def test_a_tap_is_shown_every_byte_also_those_that_are_thrown_away(ends: tuple[SerialPort, int]) -> None:
+    port, master = ends
+    port.tap = tap = KeptBytes()
+    os.write(master, b"late")
+    time.sleep(0.05)
+    port.discard_input(memoryview(bytearray(64)))
+    port.discard_input(memoryview(bytearray(64)))
+    port.write(b"question", soon(1000))
+    os.read(master, 100)
+    os.write(master, b"answer")
+    buffer = bytearray(64)
+    assert port.read_into(memoryview(buffer), soon(1000)) == 6
+    port.read_into(memoryview(buffer), soon(1))
+    assert tap.seen == [("<", b"late"), (">", b"question"), ("<", b"answer")]
+
+
+def test_a_tap_is_shown_what_went_out_before_the_port_took_no_more(ends: tuple[SerialPort, int]) -> None:
+    port, master = ends
+    port.tap = tap = KeptBytes()
+    with pytest.raises(Timeout):
+        port.write(bytes(range(256)) * 4000, soon(50))
+    taken, sent = b"", tap.all(">")
+    while len(taken) < len(sent):
+        taken += os.read(master, 65_536)
+    assert taken == sent

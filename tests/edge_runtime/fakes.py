@@ -58,6 +58,8 @@ class FakeBus(MotorBus):
         self.safe = False
         self.position: Floats = np.zeros(len(settings.motors))
         """Where they are."""
+        self.blocked: Floats = np.full(len(settings.motors), np.inf)
+        """What stands in their way: none goes farther than this."""
         self.homing = [0] * len(settings.motors)
         self.healthy: list[int] = []
 
@@ -96,7 +98,7 @@ class FakeBus(MotorBus):
     def write_setpoints(self, position_rad: Floats, deadline_ns: int) -> None:
         self._call("write_setpoints", deadline_ns)
         if self.torque:
-            self.position[:] = position_rad
+            np.minimum(position_rad, self.blocked, out=self.position)
         self.writes.append((self.clock.now_ns(), position_rad.copy()))
 
     def read_state(self, deadline_ns: int) -> None:
@@ -126,6 +128,7 @@ class FakeFrames:
     def __init__(self, name: str, clock: Clock) -> None:
         self.name = name
         self.stopped_ns: int | None = None
+        self.frozen_ns = 0
         self._clock = clock
 
     @property

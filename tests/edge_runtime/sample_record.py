@@ -52,6 +52,8 @@ def record(seconds: float = 20.0, rate_hz: float = 100.0, seed: int = 1, skip: i
         t_ns=woken,
         lateness_ns=late,
         tick_ns=(rng.normal(900, 60, n) * 1e3).astype(np.int64),
+        sent_ns=np.where(state == 0, -1, late + 40_000),
+        cpu_ns=np.full(n, 140_000),
         serial_ns=(rng.normal(3.1, 0.2, n) * 1e6).astype(np.int64),
         sensor_age_ns=age,
         state=state,

@@ -16,6 +16,7 @@ import pytest
 from drivers.errors import DriverError
 from edge_runtime import app
 from edge_runtime.clock import MonotonicClock
+from edge_runtime.config import Motion
 from edge_runtime.devices import bus_settings, camera_settings
 from edge_runtime.errors import BundleError, CommandError, EdgeError, InstructionError
 from edge_runtime.record import RunRecord
@@ -233,7 +234,7 @@ def test_a_run_that_fails_leaves_its_record_all_the_same(tmp_path: Path, monkeyp
         app.run_robot(
             parts.robot, seconds=5, policy=parts.policy, cameras=parts.cameras, buses=[parts.bus], rescue=kept.append
         )
-    assert [event.name for record in kept for event in record.events][-1] == "control failed"
+    assert [event.name for record in kept for event in record.events][-2:] == ["control failed", "black box"]
 
 
 def test_a_bundle_that_is_not_there(tmp_path: Path) -> None:
@@ -251,9 +252,11 @@ def test_the_policy_is_opened_as_robot_toml_says(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(app, "open_policy", refuse)
     parts = Parts(tmp_path)
-    policy = msgspec.structs.replace(parts.robot.policy, threads=2, flow_steps=3, seed=4, on_malformed="pad")
-    with pytest.raises(BundleError, match=r"'ort', 2, 3, 4, 'pad'\)$"):
-        app.run_robot(msgspec.structs.replace(parts.robot, policy=policy), cameras=parts.cameras, buses=[parts.bus])
+    changed = {"threads": 2, "flow_steps": 3, "seed": 4, "on_malformed": "pad", "prefix_every": 5}
+    policy, motion = msgspec.structs.replace(parts.robot.policy, **changed), Motion(seam="guided")
+    robot = msgspec.structs.replace(parts.robot, policy=policy, motion=motion)
+    with pytest.raises(BundleError, match=r"'ort', 2, 3, 4, 'pad', 'guided', 5\)$"):
+        app.run_robot(robot, cameras=parts.cameras, buses=[parts.bus])
 
 
 def test_a_cameras_measured_delay_is_taken_off_its_frames(tmp_path: Path) -> None:

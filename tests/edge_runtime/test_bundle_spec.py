@@ -10,10 +10,12 @@ import pytest
 
 from edge_runtime.bundle_spec import (
     GRAPHS,
+    GUIDE,
     BinScheme,
     CameraSpec,
     Cost,
     FastScheme,
+    FlowSpec,
     Head,
     IntegerScheme,
     Manifest,
@@ -253,6 +255,36 @@ def test_graphs_and_costs_are_those_of_the_head(head: Head) -> None:
     )
     fewer = {name: cost for name, cost in told.costs.items() if name != last}
     assert impossible(REPLACE(told, costs=fewer)) == f"costs: has {', '.join(fewer)}; this head needs {names}"
+
+
+def with_guide(told: Manifest) -> Manifest:
+    graphs, costs = {**told.graphs, GUIDE: "guide.onnx"}, {**told.costs, GUIDE: Cost(7, "float32", 28, 99)}
+    return REPLACE(told, graphs=graphs, costs=costs)
+
+
+@pytest.mark.parametrize("head", HEADS, ids=repr)
+def test_a_flow_alone_may_have_a_guide(head: Head) -> None:
+    told = with_guide(manifest(head=head))
+    names = ", ".join(GRAPHS[type(head)])
+    fault = f"graphs: has {names}, guide; this head needs {names}"
+    assert impossible(told) == ("" if isinstance(head, FlowSpec) else fault)
+    costs = REPLACE(told, costs=manifest(head=head).costs)
+    assert impossible(costs) != ""
+
+
+@pytest.mark.parametrize(("rows", "possible"), [(0, True), (2, True), (3, False), (-1, False)])
+def test_a_chunk_of_three_has_an_open_action(rows: int, possible: bool) -> None:
+    said = impossible(manifest(head=REPLACE(FLOW, committed=rows)))
+    assert said == ("" if possible else f"spec.head.committed: {rows} of 3 actions; at least one must be open")
+
+
+def test_committed_actions_are_written_where_there_are_any() -> None:
+    """So that every other bundle is what it was, and older runtimes read it."""
+    plain, trained = (msgspec.json.encode(REPLACE(FLOW, committed=rows)) for rows in (0, 2))
+    cache = '["keys","values","prefix_mask"]'
+    assert plain.decode() == (f'{{"kind":"flow","steps":4,"t_start":1.0,"t_end":0.0,"cache":{cache},"noise":"normal"}}')
+    assert trained == plain[:-1] + b',"committed":2}'
+    assert msgspec.json.decode(plain, type=FlowSpec) == FLOW
 
 
 def test_a_bundle_that_did_not_pass_is_none() -> None:

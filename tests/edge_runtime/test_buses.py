@@ -149,3 +149,30 @@ def test_what_makes_servos_slow_is_changed_only_once_they_are_known(dynamixel: l
     known = True
     buses.connect()
     assert left.get(0, "RETURN_DELAY") == 0
+
+
+def test_what_is_known_of_each_joint_and_since_when() -> None:
+    clock = FakeClock(1_000)
+    made = [FakeBus(bus_settings(bus), clock) for bus in robot(arms=2).buses]
+    buses = Buses(made, clock, CYCLE_NS)
+    made[0].state.velocity_rad_s[:], made[0].state.current_a[:], made[1].state.current_a[:] = 0.5, 1.5, 2.5
+    made[1].fail(Timeout("silent"), "read_state")
+    buses.read(clock.now_ns())
+    assert buses.heard.tolist() == [True] * 6 + [False] * 6
+    assert buses.velocity_rad_s.tolist() == [0.5] * 6 + [0.0] * 6
+    assert not buses.current_ns.any()
+    for _ in range(7):
+        buses.read_next_health(clock.now_ns() + CYCLE_NS)
+    assert buses.current_a.tolist() == [1.5] * 6 + [2.5] + [0.0] * 5
+    assert buses.current_ns.tolist() == [1_000] * 7 + [0] * 5
+    made[1].trouble.clear()
+    made[1].fail(Timeout("silent"), "read_health")
+    clock.advance(500)
+    for _ in range(6):
+        buses.read_next_health(clock.now_ns() + CYCLE_NS)
+    assert buses.current_ns.tolist() == [1_500] + [1_000] * 6 + [0] * 5
+    made[1].CURRENT_EACH_CYCLE = True  # type: ignore[misc]
+    buses.read(clock.now_ns())
+    assert buses.heard.all()
+    assert buses.current_a.tolist() == [1.5] * 6 + [2.5] * 6
+    assert buses.current_ns.tolist() == [1_500] + [1_000] * 5 + [1_500] * 6

@@ -51,6 +51,7 @@ def test_paths_are_relative_to_the_file_where_they_say_so(tmp_path: Path) -> Non
     robot = config.load(write(tmp_path, text))
     assert robot.policy.bundle == str(tmp_path / "bundle")
     assert robot.control.socket == str(tmp_path / "control.sock")
+    assert robot.black_box.folder == str(tmp_path / "black-box")
     assert robot.buses[0].port == str(tmp_path / "arm")
     assert robot.cameras[0].device == str(tmp_path / "camera-base.sock")
     assert robot.cameras[1].device == "0"
@@ -60,6 +61,11 @@ def test_paths_are_relative_to_the_file_where_they_say_so(tmp_path: Path) -> Non
 def test_a_backend_has_two_spellings(tmp_path: Path, spelling: str) -> None:
     text = ROBOT.replace('bundle = "bundle"', f'bundle = "bundle"\nbackend = "{spelling}"')
     assert config.load(write(tmp_path, text)).policy.backend == spelling
+
+
+def test_no_folder_is_no_black_box(tmp_path: Path) -> None:
+    robot = config.load(write(tmp_path, ROBOT + '\n[black_box]\nfolder = ""\n'))
+    assert robot.black_box.folder == ""
 
 
 def test_an_absolute_path_stays(tmp_path: Path) -> None:
@@ -86,7 +92,7 @@ SPOILED = [
         f'{JOINT_2}.velocty: unknown key, did you mean "velocity"?',
     ),
     ("[episode]", "[epsiode]", 'epsiode: unknown key, did you mean "episode"?'),
-    ("[policy]", "[policy]\nzzz = 1", "policy.zzz: unknown key; known: autostart, backend, bundle"),
+    ("[policy]", "[policy]\nzzz = 1", "policy.zzz: unknown key; known: actions, autostart, backend, bundle"),
     ("[policy]", '[policy]\non_malformed = "pat"', 'policy.on_malformed: there is no "pat", did you mean "pad"?'),
     ('bundle = "bundle"', "", "policy: bundle is missing"),
     ('name = "bench arm"', "", "name is missing"),
@@ -123,6 +129,13 @@ SPOILED = [
     ),
     ("id = 3", "id = 2", "buses[0].joints[2].id: 2 is already that of buses[0].joints[1].id"),
     ("id = 3", "id = 254", f"{JOINT_2}.id: expected int <= 253, got 254"),
+    ("id = 3", "id = 3\nfollowing = -0.1", f"{JOINT_2}.following: expected float >= 0.0, got -0.1"),
+    ("id = 3", "id = 3\ncurrent_a = -1.0", f"{JOINT_2}.current_a: expected float >= 0.0, got -1.0"),
+    ("id = 3", "id = 3\ntorque_limit = 0", f"{JOINT_2}.torque_limit: expected float >= 0.01, got 0"),
+    ("id = 3", "id = 3\ntorque_limit = 1.1", f"{JOINT_2}.torque_limit: expected float <= 1.0, got 1.1"),
+    ("id = 3", "id = 3\ngrip = true", f"{JOINT_2}.grip: pushing on with all its torque it would overload: give it a"),
+    ("frame_age_ms = 200.0", "stall_ms = 0", "deadlines.stall_ms: expected float > 0.0, got 0"),
+    ("frame_age_ms = 200.0", "overload_ms = 0", "deadlines.overload_ms: expected float > 0.0, got 0"),
     ("id = 3", "id = 3.5", f"{JOINT_2}.id: expected int, got float"),
     ("id = 3", 'id = 3\nunits = "degrees"', f'{JOINT_2}.units: there is no "degrees", did you mean "deg"?'),
     ("id = 3", "id = 3\ndirection = 2", f"{JOINT_2}.direction: there is no 2; known: -1, 1"),
@@ -290,6 +303,7 @@ def test_an_absent_file_is_one_line(tmp_path: Path) -> None:
 def test_the_schema_describes_every_key() -> None:
     definitions = config.schema()["$defs"]
     assert set(definitions) == {
+        "BlackBox",
         "Bus",
         "Camera",
         "Control",
@@ -302,8 +316,10 @@ def test_the_schema_describes_every_key() -> None:
         "Kinematics",
         "Leader",
         "LeaderJoint",
+        "Motion",
         "Policy",
         "Robot",
+        "Workspace",
     }
     for name, definition in definitions.items():
         assert definition["additionalProperties"] is False

@@ -168,6 +168,52 @@ def test_the_urdf_is_looked_at_whatever_the_policy(tmp_path: Path) -> None:
         config_parts.load(path)
 
 
+WORKSPACE = f"{KINEMATICS}\n[workspace]\nlow = [0.0, -0.4, 0.1]\nhigh = [0.5, 0.4, 0.6]\n"
+INSIDE = ROBOT.replace("start = 0.1", "start = 0.6").replace("park = 0.0", "park = 0.7").replace("[-1.5,", "[0.3,")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (INSIDE + WORKSPACE.replace(KINEMATICS, ""), "workspace: needs [kinematics]: without the arm's shape nobody"),
+        (INSIDE + WORKSPACE.replace("0.6]", "0.1]"), "workspace: the lowest z, 0.1, must be below the highest, 0.1"),
+        (INSIDE + WORKSPACE.replace("-0.4", "0.5"), "workspace: the lowest y, 0.5, must be below the highest, 0.4"),
+        (INSIDE + WORKSPACE.replace("low = [0.0, ", "low = ["), "workspace.low: expected array of length 3, got 2"),
+        (INSIDE + WORKSPACE.replace("low = ", "lo = "), 'workspace.lo: unknown key, did you mean "low"?'),
+        (
+            INSIDE + WORKSPACE.replace("high = [0.5", "high = [0.34"),
+            "workspace: with every joint at start the tip is at 0.352, 0.241, 0.355 m: tip above x",
+        ),
+        (INSIDE + WORKSPACE.replace(", 0.1]", ", 0.3]"), "workspace: with every joint at park the tip is at 0.3"),
+        (
+            INSIDE.replace("acceleration = 10.0\njerk = 100.0", "acceleration = 0.01\njerk = 0.01", 1) + WORKSPACE,
+            "workspace: a stop of shoulder_pan takes 202 s, and other joints move so quickly meanwhile that",
+        ),
+        (
+            INSIDE.replace('"shoulder_lift"', '"lift"') + WORKSPACE,
+            "workspace: {folder}/arm.urdf: joint shoulder_lift moves grip_point, and no joint of the robot is it, did ",
+        ),
+    ],
+)
+def test_a_workspace_that_cannot_be_is_one_line(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "arm.urdf").write_text(resources.files("drivers.sim").joinpath("arm.urdf").read_text())
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        config_parts.load(path)
+    assert str(caught.value).startswith(f"{path}: {says.format(folder=tmp_path)}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_way_between_start_and_park_that_leads_out_of_the_workspace_is_said(tmp_path: Path) -> None:
+    (tmp_path / "arm.urdf").write_text(resources.files("drivers.sim").joinpath("arm.urdf").read_text())
+    assert config_parts.load(write(tmp_path, INSIDE + WORKSPACE))[1] == []
+    pan = INSIDE.replace("[0.3,", "[-1.5,", 1).replace("start = 0.6", "start = -0.7", 1)  # forward is farther out
+    path = write(tmp_path, pan + WORKSPACE.replace("high = [0.5", "high = [0.36"))
+    assert config_parts.load(path)[1] == [
+        f"{path}: workspace: tip above x on the straight way between park and start: the arm would not get there"
+    ]
+
+
 def test_what_is_not_measured_yet_is_said_and_is_good(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = robot_toml(tmp_path)
     assert cli.main(["config", "--check", str(path)]) == 0

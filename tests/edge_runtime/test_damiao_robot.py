@@ -48,6 +48,12 @@ def test_gains_for_a_protocol_without_them_are_refused(tmp_path: Path, key: str)
         bus.check()
 
 
+def test_a_gripper_whose_stiffness_limits_its_torque(tmp_path: Path) -> None:
+    gripping = load(tmp_path, CAN.replace("velocity = 2.0\n", "velocity = 2.0\ngrip = true\n", 1))
+    assert gripping.joints[0].grip
+    make_bus(gripping.buses[0]).check()
+
+
 def test_two_buses_on_one_interface_are_refused(tmp_path: Path) -> None:
     second = CAN[CAN.index("[[buses]]") :].replace('name = "arm"', 'name = "left"')
     with pytest.raises(ConfigError, match=r"buses\[1\].port: can0 is already that of buses\[0\].port"):

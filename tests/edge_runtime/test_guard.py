@@ -455,3 +455,29 @@ def test_a_new_guard_is_at_rest_at_zero() -> None:
 def test_following_keeps_nothing() -> None:
     made, targets = guard(), itertools.cycle([0.3] * 50 + [-0.3] * 50)
     assert growth(lambda: made.follow(next(targets), 0.0, 0.0), times=2_000) < 500
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_what_is_kept_is_gone_back_to_with_the_range_that_it_had(sign: float) -> None:
+    made = Guard(-1.0, 1.0, VELOCITY, ACCELERATION, JERK, PERIOD_S)
+    made.rest(sign * 1.3)
+    made.follow(sign * 0.9, 0.0, 0.0)
+    made.keep()
+    kept, at = state(made), made.kept
+    twin = Guard(-1.0, 1.0, VELOCITY, ACCELERATION, JERK, PERIOD_S)
+    twin.rest(sign * 1.3)
+    twin.follow(sign * 0.9, 0.0, 0.0)
+    settle(made, 0.0, 200)
+    made.go_back()
+    assert state(made) == kept
+    assert at == kept[0]
+    there = [(sign * 1.25, 0.0, 0.0)] * 50
+    assert trace(made, there) == trace(twin, there)
+    assert state(made) == (sign * 1.25, 0.0, 0.0)
+
+
+def test_a_new_guard_has_kept_where_it_is() -> None:
+    made = guard()
+    made.follow(0.5, 0.0, 0.0)
+    made.go_back()
+    assert state(made) == (0.0, 0.0, 0.0)

@@ -12,12 +12,16 @@ import pytest
 from drivers.cameras.base import CameraSettings
 from edge_runtime import inference as module
 from edge_runtime.action_space import JointSpace
+from edge_runtime.ahead import Running
 from edge_runtime.bundle_spec import PolicySpec, VectorSpec
 from edge_runtime.clock import FakeClock
+from edge_runtime.delay import COLD
+from edge_runtime.ensemble import Ensemble
 from edge_runtime.errors import MalformedTokens
 from edge_runtime.inference import WARM_UPS, Inference
 from edge_runtime.link import IDLE, Link, Request
 from edge_runtime.observation import CameraThread, Observer
+from edge_runtime.policies.base import Observation
 from edge_runtime.recorder import Inferences
 from tests.edge_runtime.fakes import DT_NS, HORIZON, FakeCamera, FakePolicy, prompt, spec
 
@@ -28,13 +32,22 @@ JOINTS = ("a", "b", "c")
 class Bench:
     """An inference without its thread, on a fake clock, with one camera that a test steps."""
 
-    def __init__(self, state_rad: float = 1.0, action_rad: float = 1.0, policy: PolicySpec | None = None) -> None:
+    def __init__(
+        self,
+        state_rad: float = 1.0,
+        action_rad: float = 1.0,
+        policy: PolicySpec | None = None,
+        *,
+        running: bool = False,
+        ensemble: bool = False,
+    ) -> None:
         self.events: list[tuple[str, str]] = []
         self.clock = FakeClock(1_000 * MS)
         self.link = Link(HORIZON, 3, DT_NS)
         self.policy = FakePolicy(policy or spec(JOINTS, ("base",)))
         report = lambda name, cause: self.events.append((name, cause))  # noqa: E731
-        camera = FakeCamera(CameraSettings("base", "/dev/none", 640, 480, 30.0), lambda n: n)
+        stamp = (lambda n: self.clock.now_ns() // MS) if running or ensemble else (lambda n: n)
+        camera = FakeCamera(CameraSettings("base", "/dev/none", 640, 480, 30.0), stamp)
         self.arrived = threading.Event()
         self.camera = CameraThread(camera, arrived=self.arrived, report=report)
         self.inferences = Inferences(100)
@@ -47,6 +60,8 @@ class Bench:
             arrived=self.arrived,
             report=report,
             space=JointSpace(HORIZON, np.full(self.policy.spec.state.dims, state_rad), np.full(3, action_rad)),
+            running=Running(self.policy.spec) if running else None,
+            ensemble=Ensemble(HORIZON, 3, DT_NS) if ensemble else None,
         )
         self.request = Request(7, prompt("fetch"))
         self.joints(0.5)
@@ -91,6 +106,38 @@ def test_units_of_state_and_action_are_converted() -> None:
     chunk = bench.link.chunks.take()
     assert chunk is not None
     assert chunk.actions == pytest.approx(np.full((HORIZON, 3), math.pi))
+
+
+def test_a_policy_that_goes_on_is_told_of_the_running_chunk_and_of_what_will_be_gone() -> None:
+    """Rows every 50 ms, inferences of 60 ms, motors that act 20 ms late: two rows are gone when the chunk is there."""
+    bench, ages = Bench(running=True), []
+    bench.link.lead_ns = 20 * MS
+
+    def act(observation: Observation, out: np.ndarray) -> None:
+        ages.append(None if observation.ahead is None else (observation.ahead.committed, observation.ahead.known))
+        bench.clock.advance(60 * MS)
+        out[:] = np.arange(HORIZON)[:, None]
+
+    bench.policy.act = act
+    for _ in range(COLD + 2):
+        assert bench.infer()
+    assert ages[0] is None  # of a new request nothing is running
+    assert ages[-1] == (2, HORIZON - 2)
+    bench.request = Request(8, prompt("fetch"))
+    bench.infer()
+    assert ages[-1] is None
+
+
+def test_an_ensemble_publishes_the_mean_of_what_chunks_say() -> None:
+    bench = Bench(ensemble=True)
+    for value in (0.0, 1.0):
+        bench.clock.advance(MS)
+        bench.policy.act = lambda o, out, value=value: out.__setitem__(slice(None), value)
+        bench.infer()
+    chunk = bench.link.chunks.take()
+    assert chunk is not None
+    assert chunk.actions[:-1] == pytest.approx(np.full((HORIZON - 1, 3), 0.5), abs=0.01)
+    assert (chunk.actions[-1] == 1.0).all()  # of that moment the first one said nothing
 
 
 def test_a_camera_that_the_robot_has_not_is_no_part_of_what_the_policy_sees() -> None:
@@ -196,6 +243,17 @@ def test_a_policy_that_raises_is_an_event_and_the_next_inference_goes_on() -> No
     bench.infer()
     assert bench.link.failure == (7, "")
     assert bench.link.chunks.take() is not None
+
+
+def test_a_policy_that_asks_for_the_end_of_the_program_ends_no_thread() -> None:
+    def leave(observation: object, out: object) -> None:
+        raise SystemExit(3)
+
+    bench = Bench()
+    bench.policy.act = leave
+    assert bench.infer()
+    assert bench.events == [("inference failed", "SystemExit: 3")]
+    assert bench.link.failure == (7, "SystemExit: 3")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

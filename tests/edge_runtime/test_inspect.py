@@ -13,6 +13,7 @@ from edge_runtime import cli
 from edge_runtime.accuracy import QUANTIZED_GATE, Accuracy, ClosedLoop, HeadCheck
 from edge_runtime.bundle import seal
 from edge_runtime.bundle_spec import (
+    GUIDE,
     BinScheme,
     CameraSpec,
     Cost,
@@ -85,6 +86,25 @@ def test_the_words_and_the_facts(tmp_path: Path) -> None:
     assert facts["layers"] is None
     assert facts["runs"] == {"image": 1, "prefix": 1, "step": 4}
     assert facts["roofline"] is None
+
+
+def test_what_a_chunk_may_go_on_from(tmp_path: Path) -> None:
+    plain, told = tiny_bundle.MANIFEST, []
+    guided = msgspec.structs.replace(
+        plain,
+        graphs={**plain.graphs, GUIDE: "guide.onnx"},
+        costs={**plain.costs, GUIDE: Cost(178, "float32", 712, 9999)},
+    )
+    trained = {"head": msgspec.structs.replace(plain.spec.head, committed=2)}  # type: ignore[arg-type]
+    for i, (manifest, spec) in enumerate(((plain, {}), (plain, trained), (guided, {}), (guided, trained))):
+        told.append(one_line(tiny_bundle.write(tmp_path / str(i), manifest, **spec)))
+    rows = "up to 2 committed actions, as it was trained to"
+    guide = "from any running chunk, by guidance: then guide runs in the place of step"
+    assert "goes on" not in told[0]
+    assert f"goes on from {rows} instruction" in told[1]
+    assert f"goes on {guide} instruction" in told[2]
+    assert f"goes on from {rows}; {guide} instruction" in told[3]
+    assert "guide 178 fp32 0.0007 0.0000 0" in told[3]
 
 
 def test_a_rate_and_a_unit_that_nobody_recorded(tmp_path: Path) -> None:

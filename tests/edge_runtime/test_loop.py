@@ -201,7 +201,7 @@ def test_a_chunk_of_an_earlier_request_is_not_followed(rig: Rig) -> None:
 def moving(rig: Rig) -> None:
     """At a task, with every joint at 0.5 rad/s."""
     rig.run_task()
-    for _ in range(6):
+    for _ in range(20):
         ramp = rig.loop.buses.setpoint_rad + 0.5 * (np.arange(HORIZON)[:, None] - 2.0) * DT_NS / 1e9
         rig.chunk(ramp)
         rig.tick(5)

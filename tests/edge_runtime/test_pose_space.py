@@ -64,7 +64,8 @@ def planned(
 
 def chunk(rows: int) -> Chunk:
     made = Chunk(rows, 6, DT_NS)
-    made.capture_ns, made.ready_ns = 1_000 * MS, 1_300 * MS
+    made.capture_ns = made.observed_ns = 1_000 * MS
+    made.ready_ns = 1_300 * MS
     return made
 
 

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save, save_file
 from edge_runtime.bundle import Bundle
 from edge_runtime.bundle_spec import CameraSpec, Normalisation, VectorSpec
 from edge_runtime.errors import BundleError
-from edge_runtime.policies.base import Prompt
+from edge_runtime.policies.base import Ahead, Prompt
 from edge_runtime.probes import Probe, read_probes, write_probes
 from tests.edge_runtime import tiny_bundle
 
@@ -51,6 +51,10 @@ def assert_same(found: Probe, wanted: Probe) -> None:
     assert found.written == wanted.written
     tensors = [(a.frames[name], frame) for name, frame in b.frames.items()]
     tensors += [(a.state, b.state), (a.prompt.tokens, b.prompt.tokens), (a.prompt.mask, b.prompt.mask)]
+    assert (a.ahead is None) == (b.ahead is None)
+    if a.ahead is not None and b.ahead is not None:
+        assert (a.ahead.committed, a.ahead.known) == (b.ahead.committed, b.ahead.known)
+        tensors.append((a.ahead.actions, b.ahead.actions))
     for x, y in (*tensors, (found.noise, wanted.noise), (found.actions, wanted.actions)):
         assert x.dtype == y.dtype
         assert np.array_equal(x, y)
@@ -72,6 +76,35 @@ def test_probes_come_back_in_their_order(tmp_path: Path, count: int) -> None:
     found = there_and_back(bundle_of(tmp_path), *probes)
     for a, b in zip(found, probes, strict=True):
         assert_same(a, b)
+
+
+def going_on(committed: int, known: int) -> Probe:
+    probe = tiny_bundle.probe()
+    ahead = Ahead(np.arange(6, dtype=np.float32).reshape(3, 2), committed, known)
+    return replace(probe, observation=replace(probe.observation, ahead=ahead))
+
+
+def test_a_chunk_that_goes_on_has_the_running_one(tmp_path: Path) -> None:
+    probes = [going_on(1, 2), tiny_bundle.probe(), going_on(0, 3)]
+    for a, b in zip(there_and_back(bundle_of(tmp_path), *probes), probes, strict=True):
+        assert_same(a, b)
+
+
+@pytest.mark.parametrize(("committed", "known"), [(-1, 2), (2, 1), (1, 4)])
+def test_rows_that_the_running_chunk_cannot_have(tmp_path: Path, committed: int, known: int) -> None:
+    bundle = bundle_of(tmp_path)
+    write_probes(path_of(bundle), [going_on(committed, known)])
+    assert refusal(bundle) == f"0.rows are {committed} of {known} of 3"
+
+
+def test_a_running_chunk_needs_its_rows(tmp_path: Path) -> None:
+    bundle = bundle_of(tmp_path)
+    write_probes(path_of(bundle), [going_on(1, 2)])
+    tensors = load_file(path_of(bundle))
+    save_file({name: t for name, t in tensors.items() if name != "0.rows"}, path_of(bundle))
+    assert refusal(bundle) == "0.rows is missing or of another form"
+    save_file({name: t for name, t in tensors.items() if name != "0.ahead"}, path_of(bundle))
+    assert refusal(bundle) == "'0.rows' belongs to no probe of this policy"
 
 
 @pytest.mark.parametrize("words", ["", "pick up the red cup", "nimm die Tasse – 杯子を取って 🤖\n"])

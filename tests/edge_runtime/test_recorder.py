@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from edge_runtime.recorder import Inferences, Ticks
+from edge_runtime.recorder import Inferences, Ticks, whole_rows
 
 
 def fill(ticks: Ticks, count: int) -> None:
@@ -43,3 +45,28 @@ def test_the_last_inferences_in_order() -> None:
     assert inferences.total == 6
     assert inferences.t_ns[inferences.order()].tolist() == [2, 3, 4, 5]
     assert inferences.duration_ns[inferences.order()].tolist() == [102, 103, 104, 105]
+
+
+@given(before=st.integers(0, 30), during=st.integers(0, 30), half=st.booleans())
+def test_rows_that_were_whole_from_one_look_to_the_next(before: int, during: int, half: bool) -> None:
+    ticks = Ticks(8, 2)
+    fill(ticks, before)
+    if half:  # the writer is in the midst of a row: its time is there, the rest is the old one's
+        ticks.t_ns[before % 8] = before
+    first = ticks.t_ns.copy()
+    for k in range(before, before + during):
+        ticks.t_ns[k % 8] = k
+        ticks.lateness_ns[k % 8] = 10 * k
+    copied = ticks.lateness_ns.copy()
+    rows = whole_rows(first, ticks.t_ns, 0)
+    found = first[rows].tolist()
+    assert found == sorted(found)
+    assert copied[rows].tolist() == [10 * t for t in found]
+    newest = before if half else before - 1
+    assert found == list(range(max(0, newest - 7, before + during - 8), newest))
+
+
+def test_only_rows_since_a_time() -> None:
+    ticks = Ticks(8, 2)
+    fill(ticks, 6)
+    assert ticks.t_ns[whole_rows(ticks.t_ns, ticks.t_ns, 3)].tolist() == [3, 4]

@@ -9,6 +9,7 @@ import pytest
 
 from edge_runtime.bundle_spec import (
     GRAPHS,
+    GUIDE,
     BinScheme,
     Cost,
     FastScheme,
@@ -124,6 +125,15 @@ def test_a_step_is_paid_as_often_as_it_runs() -> None:
 )
 def test_how_often_each_component_runs(head: Head, often: dict[str, int]) -> None:
     assert runs(head) == often
+
+
+def test_a_guide_graph_is_told_and_does_not_run() -> None:
+    told = msgspec.structs.replace(
+        PI0, graphs={**PI0.graphs, GUIDE: "guide.onnx"}, costs={**PI0.costs, GUIDE: cost(1e9, 1e12)}
+    )
+    found = {part.name: part.runs for part in parts(told)}
+    assert found == {"image": 1, "prefix": 1, "step": 10, GUIDE: 0}
+    assert floor("agx-orin-64", told).ms == floor("agx-orin-64").ms
 
 
 @pytest.mark.parametrize(("head", "tokens"), [(BINS, 0), (INTEGERS, 40), (FAST, 256), (FLOW, 0)])

@@ -7,10 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.brake import Brake
+from edge_runtime.fence import SLACK_M, TOLERANCE_M, Workspace
 from edge_runtime.guard import REASONS
 from edge_runtime.limits import Limits
 from edge_runtime.reference import Reference
 from edge_runtime.safety import Limiter
+from edge_runtime.tip import Tip
+from edge_runtime.urdf import UrdfJoint
 from tests.edge_runtime.memory import growth
 
 PERIOD_S = 0.01
@@ -121,6 +124,30 @@ def test_at_rest_is_when_no_joint_has_velocity_or_acceleration() -> None:
     assert not guard.at_rest
 
 
+def test_one_joint_yields_and_the_others_go_on() -> None:
+    guard, other, out, plain = limiter(), limiter(), np.zeros(3), np.zeros(3)
+    for _ in range(30):
+        guard.limit(wanted((0.5, 0.4, 1.0)), out)
+        other.limit(wanted((0.5, 0.4, 1.0)), plain)
+    guard.yield_to(1, -0.2)
+    assert guard.position_rad.tolist() == [plain[0], -0.2, plain[2]]
+    rest = wanted((0.0, 0.0, 0.0))
+    rest.rest = True
+    guard.limit(rest, out)
+    other.limit(rest, plain)
+    assert out.tolist() == [plain[0], -0.2, plain[2]]
+
+
+def test_the_whole_state_of_the_last_setpoint_can_be_had() -> None:
+    guard, out, state = limiter(), np.zeros(3), np.zeros((3, 3))
+    for _ in range(5):
+        guard.limit(wanted((0.5, 0.4, -1.0)), out)
+    guard.emitted(state)
+    assert state.tolist() == [[getattr(joint, figure) for joint in guard._guards] for figure in "pva"]
+    assert (state[0] == out).all()
+    assert (state[1:] != 0.0).all()
+
+
 def test_a_reference_that_asks_for_rest_says_nothing_else() -> None:
     guard, out, rest = limiter(), np.zeros(3), wanted((np.nan, 0.1, 0.0))
     rest.rest = True
@@ -170,6 +197,53 @@ def test_a_joint_found_outside_its_range_stays_or_comes_in_and_never_jumps() -> 
     for _ in range(300):
         guard.limit(wanted((1.2, 0.1, 0.0)), out)
     assert out[0] <= 1.0 + 1e-9
+
+
+def boxed(high_y: float = 0.5) -> Limiter:
+    """The lift turns a tip, 1 m away, about z: it is at (cos, sin) of its angle."""
+    joint, tip = UrdfJoint("lift", *[(0.0, 0.0, 0.0)] * 2, (0.0, 0.0, 1.0), -9.0, 9.0), (1.0, 0.0, 0.0)
+    needle = Tip([joint, UrdfJoint("tip", tip, (0.0, 0.0, 0.0), None, 0.0, 0.0)])
+    low, high = np.full(3, -9.0), np.full(3, 9.0)
+    limits = Limits(NAMES, low, high, VELOCITY, ACCELERATION, JERK)
+    made = Limiter(limits, PERIOD_S, Workspace(needle, (1,), (-9.0, -9.0, -9.0), (9.0, high_y, 9.0)))
+    made.start_from(np.zeros(3))
+    return made
+
+
+def test_a_workspace_holds_the_joint_that_leads_out_of_it_and_counts_it() -> None:
+    guard, out = boxed(), np.zeros(3)
+    for _ in range(300):
+        assert guard.limit(wanted((0.7, 1.5, 0.0)), out) == ""
+        assert (guard.position_rad == out).all()
+        assert np.sin(out[1]) <= 0.5 + TOLERANCE_M
+    assert out[0] == 0.7
+    assert 0.499 < np.sin(out[1]) <= 0.5 + SLACK_M
+    assert guard.at_rest
+    found = guard.counted()
+    assert found["workspace: tip above y lift"] > 200
+    assert found["jerk pan"] > 0
+    for _ in range(300):
+        guard.limit(wanted((0.7, 0.2, 0.0)), out)
+    assert out.tolist() == [0.7, 0.2, 0.0]
+
+
+def test_a_workspace_is_looked_at_from_the_state_before_each_reference() -> None:
+    """Stopped at the wall again and again, the joint goes on from where it was, and not from an older tick."""
+    guard, out, rows = boxed(), np.zeros(3), [np.zeros(3)]
+    for k in range(300):
+        guard.limit(wanted((0.0, 1.5 if k % 3 else 0.0, 0.0)), out)
+        rows.append(out.copy())
+    speed = np.diff(rows, axis=0) / PERIOD_S
+    assert (np.abs(np.diff(speed, axis=0)) / PERIOD_S <= ACCELERATION * (1 + 1e-6) + 1e-6).all()
+    assert max(row[1] for row in rows) > 0.3
+
+
+def test_without_a_workspace_nothing_holds_the_tip() -> None:
+    guard, out = boxed(high_y=2.0), np.zeros(3)
+    for _ in range(300):
+        guard.limit(wanted((0.0, 1.5, 0.0)), out)
+    assert out[1] == 1.5
+    assert not any(name.startswith("workspace") for name in guard.counted())
 
 
 def test_limiting_keeps_nothing() -> None:

@@ -14,7 +14,10 @@ from edge_runtime.buses import ATTEMPTS, Buses
 from edge_runtime.clock import FakeClock
 from edge_runtime.devices import bus_settings
 from edge_runtime.errors import EdgeError
+from edge_runtime.fence import TOLERANCE_M, Workspace
 from edge_runtime.limits import Limits
+from edge_runtime.tip import Tip
+from edge_runtime.urdf import UrdfJoint
 from tests.edge_runtime.fakes import FakeBus, robot
 
 LIMITS = Limits.of(robot())
@@ -63,6 +66,21 @@ def test_no_room_is_said() -> None:
     narrow = replace(LIMITS, lower=np.full(6, -0.02), upper=np.full(6, 0.02))
     with pytest.raises(EdgeError, match=r"elbow_flex could swing by 1\.0° only"):
         swing.plan(narrow, 2, np.zeros(6))
+
+
+def test_a_swing_does_not_leave_the_workspace(arm: Arm) -> None:
+    """The joint turns a tip, 1 m away, about z. What it was told is written down, so delays are found nevertheless."""
+    still = (0.0, 0.0, 0.0)
+    needle = Tip(
+        [
+            UrdfJoint("elbow_flex", still, still, (0.0, 0.0, 1.0), -9.0, 9.0),
+            UrdfJoint("tip", (1.0, 0.0, 0.0), still, None, 0.0, 0.0),
+        ]
+    )
+    box = Workspace(needle, (2,), (-9.0, -9.0, -9.0), (9.0, 0.1, 9.0))
+    done = swing.swing(arm.buses, LIMITS, 2, swing.Way(0.3), PERIOD_NS, arm.clock, workspace=box)
+    assert 0.099 < np.sin(arm.setpoints).max() <= 0.1 + TOLERANCE_M
+    np.testing.assert_array_equal(done.commanded_rad, arm.setpoints)
 
 
 @pytest.mark.parametrize("outside", [-1.51, 1.6, np.nan])

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.errors import Disconnected
+from edge_runtime.config import Workspace as Box
+from edge_runtime.fence import SLACK_M, TOLERANCE_M, Workspace
 from edge_runtime.limits import Limits
+from tests.edge_runtime import sim_arm
 from tests.edge_runtime.fakes import HORIZON, Rig, robot
 from tests.edge_runtime.memory import growth
 
@@ -89,6 +95,31 @@ def test_at_the_end_of_its_range_a_joint_waits_and_follows_at_once_when_the_hand
     rig.hand.move(-0.5)
     rig.tick(150)
     assert rig.loop.buses.setpoint_rad == pytest.approx([1.0] * 6, abs=1e-6)
+
+
+def test_no_hand_leads_the_tip_out_of_the_workspace(tmp_path: Path) -> None:
+    """Down to the table and beyond: the arm waits above it, and comes back with the hand."""
+    settings = msgspec.structs.replace(sim_arm.robot(tmp_path), workspace=Box(low=(-1, -1, 0.1), high=(1, 1, 1)))
+    box = Workspace.of(settings)
+    assert box is not None
+    rig = Rig(settings)
+    rig.bus.position[:] = [joint.start_rad for joint in settings.joints]
+    rig.run_task()
+    rig.say("takeover")
+    before = rig.loop.buses.setpoint_rad.copy()
+    down = np.array([0.0, 0.8, 0.0, 0.0, 0.0, 0.0])
+    for sign in (1.0, -1.0):
+        for _ in range(80):
+            rig.hand.move(sign * down / 80)
+            rig.tick()
+        rig.tick(100)
+        if sign > 0.0:
+            at = box.tip.at(rig.loop.buses.setpoint_rad[:5].tolist())
+            assert 0.1 - SLACK_M <= at[2] < 0.102
+            assert rig.loop.limiter.counted()["workspace: tip below z shoulder_lift"] > 50
+    assert rig.loop.buses.setpoint_rad == pytest.approx(before, abs=1e-6)
+    heights = [box.tip.at(row[:5].tolist())[2] for row in rig.emitted()]
+    assert min(heights) >= 0.1 - TOLERANCE_M
 
 
 def test_a_task_goes_on_with_a_fresh_request_and_the_time_that_was_left(rig: Rig) -> None:

@@ -32,7 +32,7 @@ def test_all_stages_run_and_the_checkpoint_acts(
     see.train_backbone(policy, heads, scenes, scenes, prompts, tmp_path, (2, 2), batch=8)
     chunks = act.label(scenes)
     scale = act.Scale.of(scenes, chunks)
-    act.train_expert(policy, scenes, chunks, scale, prompts, tmp_path, 2, batch=8, cached=128, renewed=4)
+    act.train_expert(policy, scenes, chunks, scale, prompts, tmp_path, Stage("act", 2, 1e-3), 128, batch=8, renewed=4)
     before = policy.vision.post_layernorm.weight.clone()
     act.train_together(policy, heads, scenes, chunks, 8, scale, prompts, tmp_path, "together", 2, 1e-3, batch=4)
     assert not torch.equal(before, policy.vision.post_layernorm.weight)

@@ -12,6 +12,7 @@ import pytest
 from drivers.errors import Disconnected, DriverError, Overload, ProtocolError, Timeout
 from drivers.motors.base import MotorBus, MotorSettings
 from tests.drivers.fake_joints import FakeJoints
+from tests.drivers.kept_bytes import KeptBytes
 
 NAMES = ("pan", "lift", "elbow", "flex", "roll", "grip")
 LIMIT_RAD = 2.5
@@ -79,6 +80,8 @@ class MotorBusContract:
 
     STEP_RAD: float
     """What one count of the encoder is worth."""
+    LINE = True
+    """It has a line, and bytes go over it."""
     SPEED_STEP_RAD_S = 0.002
     """What one count of speed is worth."""
 
@@ -90,6 +93,16 @@ class MotorBusContract:
         rig.bus.disconnect()
         rig.bus.connect(soon())
         assert rig.joints.torque_on.all()
+
+    def test_a_tap_is_shown_both_ways_from_before_connecting_on_and_after_it_anew(self, rig: Rig) -> None:
+        tap = KeptBytes()
+        rig.bus.show(tap)
+        for _ in range(2):
+            for call in (rig.bus.connect, rig.bus.read_state):
+                tap.seen.clear()
+                call(soon())
+                assert (len(tap.all(">")) > 0) is self.LINE
+                assert (len(tap.all("<")) >= len(NAMES)) is self.LINE
 
     def test_enabling_torque_moves_nothing(self, rig: Rig) -> None:
         rig.bus.connect(soon())

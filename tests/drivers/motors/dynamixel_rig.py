@@ -14,6 +14,7 @@ class DynamixelRig(ServoRig):
     BUS = Bus
     MODEL, OTHER_MODEL = "xm430-w350", "xl430-w250"
     REGISTERS = dynamixel_x
+    TORQUE_LIMIT, OWN_TORQUE = "GOAL_PWM", "PWM_LIMIT"
 
     def make_device(self, ids: Sequence[int]) -> DynamixelDevice:
         return DynamixelDevice(self.joints, ids)

@@ -14,6 +14,7 @@ class FeetechRig(ServoRig):
     BUS = Bus
     MODEL, OTHER_MODEL = "sts3215", "sts3250"
     REGISTERS = feetech_sts
+    TORQUE_LIMIT, OWN_TORQUE = "TORQUE_LIMIT", "MAX_TORQUE"
 
     def make_device(self, ids: Sequence[int]) -> FeetechDevice:
         return FeetechDevice(self.joints, ids)

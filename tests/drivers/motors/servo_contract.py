@@ -141,6 +141,54 @@ class ServoBusContract(MotorBusContract, ComesAndGoesContract):
         assert rig.joints.torque_on[4]
         assert rig.joints.goal_rad[4] == pytest.approx((3700 - 2048) * self.STEP_RAD)
 
+    @pytest.fixture
+    def limited(self, tmp_path: Path) -> Iterator[ServoRig]:
+        """The gripper's torque is limited to a quarter of its own."""
+        *others, grip = motors(self.RIG.MODEL)
+        rig = self.RIG(tmp_path, (*others, replace(grip, torque_limit=0.25)))
+        yield rig
+        rig.close()
+
+    @pytest.mark.parametrize(("own", "kept"), [(800, 200), (330, 82), (1, 1)])
+    def test_a_torque_limit_is_a_share_of_the_servos_own(self, limited: ServoRig, own: int, kept: int) -> None:
+        rig, limit = limited, limited.TORQUE_LIMIT
+        rig.put(5, **{rig.OWN_TORQUE: own, limit: 0})
+        rig.put(4, **{limit: 7})  # an earlier run has left it
+        rig.bus.connect(soon())
+        assert (rig.get(5, limit), rig.get(4, limit)) == (0, 7)
+        rig.bus.aim(soon())
+        assert not rig.joints.torque_on.any()
+        assert (rig.get(5, limit), rig.get(4, limit)) == (kept, rig.get(4, rig.OWN_TORQUE))
+        rig.bus.enable_torque(soon())
+        rig.bus.safe_action(soon())
+        rig.bus.disable_torque(soon())
+        assert rig.get(5, limit) == kept
+        rig.supply(False)
+        rig.supply(True)
+        rig.bus.enable_torque(soon())
+        assert rig.get(5, limit) == kept
+
+    def test_torque_limits_are_set_before_torque(self, limited: ServoRig) -> None:
+        rig, family = limited, limited.BUS.FAMILY
+        rig.bus.connect(soon())
+        rig.heard.clear()
+        rig.bus.enable_torque(soon())
+        own = [rig.get(i, rig.OWN_TORQUE) for i in range(6)]
+        counts = [*own[:5], round(own[5] / 4)]
+        rows = {i + 1: count.to_bytes(2, "little") for i, count in enumerate(counts)}
+        limits = family.packets.sync_write(rows, family.torque_limit.address, 2)
+        torque = family.packets.sync_write(dict.fromkeys(rows, b"\1"), family.torque.address, 1)
+        heard = b"".join(rig.heard)
+        assert heard.index(limits) < heard.index(torque)
+        np.testing.assert_allclose(rig.joints.torque_limit, [1, 1, 1, 1, 1, 0.25], atol=2e-3)
+
+    def test_a_servo_that_does_not_take_its_torque_limit_gets_no_torque(self, limited: ServoRig) -> None:
+        limited.bus.connect(soon())
+        limited.device.servos[5].write = lambda address, data: 0  # type: ignore[attr-defined]
+        with pytest.raises(ProtocolError, match=r"'grip' \(id 6\) did not take its torque limit"):
+            limited.bus.enable_torque(soon())
+        assert not limited.joints.torque_on.any()
+
     def test_a_servo_that_does_not_take_its_goal_gets_no_torque(self, rig: ServoRig) -> None:
         rig.bus.connect(soon())
         rig.joints.position_rad[:] += 0.1

@@ -25,6 +25,9 @@ class ServoRig(Rig):
     OTHER_MODEL: ClassVar[str]
     REGISTERS: ClassVar[ModuleType]
     """Their register table."""
+    TORQUE_LIMIT: ClassVar[str]
+    OWN_TORQUE: ClassVar[str]
+    """The register that says what a torque limit is a share of."""
     BAUD: ClassVar[int] = 1_000_000
 
     def __init__(

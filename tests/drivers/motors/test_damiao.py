@@ -95,6 +95,23 @@ def test_zero_and_direction_map_both_ways() -> None:
         rig.close()
 
 
+def test_each_cycle_tells_the_currents(rig: DamiaoRig) -> None:
+    rig.bus.connect(soon())
+    assert Bus.CURRENT_EACH_CYCLE
+    rig.joints.current_a[:] = np.linspace(0.2, 1.2, 6)
+    moved(rig)
+    rig.bus.read_state(soon())
+    assert moved(rig) == [frames.refresh(id) for id in range(1, 7)]  # and not a frame more
+    np.testing.assert_allclose(rig.bus.state.current_a, rig.joints.current_a, atol=0.02)
+
+
+def test_a_torque_limit_is_refused(rig: DamiaoRig) -> None:
+    first, *others = rig.bus.settings.motors
+    bus = Bus(replace(rig.bus.settings, motors=(replace(first, torque_limit=0.5), *others)))
+    with pytest.raises(DriverError, match=r"'pan' \(id 1\): damiao motors take no torque_limit: leave it out"):
+        bus.connect(soon())
+
+
 def test_counts_mean_what_the_motor_says_they_mean(rig: DamiaoRig) -> None:
     rig.device.motors[2].registers |= {dm.P_MAX: 4.0, dm.V_MAX: 3.0, dm.T_MAX: 1.0}
     rig.bus.connect(soon())

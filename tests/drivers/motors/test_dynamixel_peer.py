@@ -77,6 +77,8 @@ def test_torque_on(rig: DynamixelRig) -> None:
     assert b"".join(rig.heard) == sent_by_sdk(
         written(dxl.BUS_WATCHDOG, dict.fromkeys(IDS, 0)),
         asked(98, 4),
+        written(dxl.GOAL_PWM, dict.fromkeys(IDS, 885)),
+        asked(100, 4),
         asked(128, 8, fast=True),
         written(dxl.GOAL_POSITION, dict.fromkeys(IDS, 2048)),
         asked(116, 4),

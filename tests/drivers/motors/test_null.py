@@ -51,6 +51,7 @@ class TestContract(MotorBusContract):
     """All of the contract but what only motors and a line can do: fail, fall silent, be pulled out."""
 
     STEP_RAD = 1e-9
+    LINE = False
 
 
 for _name in (

@@ -25,7 +25,8 @@ class Robot:
         self.world = World(3)
         self.horns = Horns(self.world)
         self.live = RealTime(self.horns, FeetechDevice(self.horns), lambda: self.now_ns)
-        self.judge = Judge(self.world, self.live, self.horns)
+        self.plugged: list[bool] = []
+        self.judge = Judge(self.world, self.live, self.horns, self.plugged.append)
 
     def ask(self, **command: Any) -> dict[str, Any]:
         self.now_ns += 50_000_000
@@ -94,3 +95,10 @@ def test_nonsense_is_one_answer_and_changes_nothing(robot: Robot, command: dict[
     after = robot.ask(cmd="scene")
     assert {**after["scene"], "time_ms": 0, "q": 0, "cups": 0} == {**before["scene"], "time_ms": 0, "q": 0, "cups": 0}
     assert after["delay_ns"] == before["delay_ns"]
+
+
+def test_the_ports_plug_is_pulled_and_put_in(robot: Robot) -> None:
+    robot.ask(cmd="fault", kind="unplug_port", on=True)
+    assert robot.ask(cmd="state")["faults"] == [{"kind": "unplug_port", "target": ""}]
+    robot.ask(cmd="fault", kind="unplug_port", on=False)
+    assert robot.plugged == [False, True]

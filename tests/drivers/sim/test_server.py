@@ -219,3 +219,36 @@ def test_a_simulator_that_cannot_start_says_why_and_leaves_nothing(
     assert main(["--dir", str(tmp_path)]) == 2
     assert "the cameras' process does not start" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_camera_that_repeats_itself_stamps_one_picture_anew(sim: SimProcess, camera: Device) -> None:
+    frame, again = (np.zeros((480, 640, 3), np.uint8) for _ in range(2))
+    sim.ask(cmd="fault", kind="repeat_camera", target="wrist", on=True)
+    for _ in range(4):
+        first = camera.read_into(frame, 2.0)  # a frame or two may still be on their way
+    sim.ask(cmd="hand", joints={"shoulder_pan": 1.0})
+    for _ in range(3):
+        last = camera.read_into(again, 2.0)
+    assert last.capture_ns > first.capture_ns
+    assert (again == frame).all()
+    sim.ask(cmd="fault", kind="repeat_camera", target="wrist", on=False)
+    read_many(camera, 4)
+    camera.read_into(again, 2.0)
+    assert (again != frame).any()
+    sim.ask(cmd="hand", joints={})
+
+
+def test_a_port_that_is_unplugged_is_gone_until_it_is_plugged_in_and_servos_keep_what_they_were_told(
+    sim: SimProcess, bus: Bus
+) -> None:
+    bus.enable_torque(soon())
+    sim.ask(cmd="fault", kind="unplug_port", on=True)
+    with pytest.raises(Disconnected):
+        bus.read_state(soon())
+    with pytest.raises(Disconnected):
+        bus.connect(soon())
+    assert sim.ask(cmd="state")["torque_on"] == [True] * 6
+    sim.ask(cmd="fault", kind="unplug_port", on=False)
+    bus.connect(soon())
+    bus.read_state(soon())
+    bus.disable_torque(soon())

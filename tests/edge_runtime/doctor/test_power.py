@@ -23,6 +23,13 @@ EMC MinFreq=204000000 MaxFreq=3199000000 CurrentFreq=2133000000 FreqOverride=0
 """
 
 
+def test_how_fast_the_cores_are(tmp_path: Path) -> None:
+    folder = "/sys/devices/system/cpu"
+    files = {f"{folder}/cpu{n}/cpufreq/scaling_cur_freq": f"{khz}\n" for n, khz in enumerate((1_190_400, 2_201_600))}
+    assert power.frequency(Machine(tmp_path, files)).found == "2 at 1190 to 2201 MHz"
+    assert power.frequency(Machine(tmp_path / "virtual", {})).level == "unknown"
+
+
 @pytest.mark.parametrize(
     ("governors", "level", "says"),
     [

@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from edge_runtime.backends.base import Backend, Graph
 from edge_runtime.bundle import Bundle, open_bundle, seal
-from edge_runtime.bundle_spec import Cost, Manifest, RegressionSpec
+from edge_runtime.bundle_spec import GUIDE, Cost, Manifest, RegressionSpec
 from tests.edge_runtime import tiny_bundle, tiny_tokenizer
 
 Array = np.ndarray[Any, Any]
@@ -123,6 +123,46 @@ def _remember(given: Buffers, out: Buffers) -> None:
 def _drift(given: Buffers, out: Buffers) -> None:
     state = given["state"].sum() if "state" in given else 0.0
     out["velocity"][:] = given["keys"] + given["values"] + 10.0 * state + given["cond"][0, 0]
+
+
+def going_on_bundle(folder: Path, committed: int = 0, guided: bool = False, **spec: Any) -> Bundle:
+    """The same, trained to be given `committed` rows (the clean end's `cond` is 7), with a guide graph if `guided`."""
+    head = msgspec.structs.replace(SPEC.head, committed=committed)  # type: ignore[arg-type]
+    made = flow_bundle(folder, head=head, **spec)
+    manifest = made.manifest
+    if committed:
+        path = made.path / manifest.constants
+        save_file({**load_file(path), "cond.clean": np.full((1, WIDTH), 7.0, np.float32)}, path)
+    if guided:
+        (made.path / "guide.onnx").write_bytes(b"this is guide.onnx")
+        graphs = {**manifest.graphs, GUIDE: "guide.onnx"}
+        costs = {**manifest.costs, GUIDE: Cost(178, "float32", 712, 9999)}
+        manifest = msgspec.structs.replace(manifest, graphs=graphs, costs=costs)
+    seal(made.path, manifest)
+    return open_bundle(made.path)
+
+
+def going_on_graphs(committed: bool = True) -> dict[str, Arithmetic]:
+    """As `flow_graphs`; the step leaves committed rows alone, and there is a guide whose velocity is the step's."""
+    made, f = flow_graphs(), np.float32
+    plain, chunk = made["step"], (1, 3, 5)
+
+    def step(given: Buffers, out: Buffers) -> None:
+        _drift(given, out)
+        out["velocity"][given["committed"]] = 0.0
+
+    def guide(given: Buffers, out: Buffers) -> None:
+        _drift(given, out)
+        foretold = given["x_t"] + given["left"] * out["velocity"]
+        out["correction"][:] = given["weight"] * (given["target"] - foretold)
+
+    if committed:
+        more = {"committed": np.zeros((1, 3), np.bool_), "clean": np.zeros((1, WIDTH), f)}
+        made["step"] = Arithmetic({**plain.inputs, **more}, dict(plain.outputs), step)
+    own = {name: np.zeros(chunk, f) for name in ("target", "weight")} | {"left": np.zeros(1, f)}
+    like = {name: buffer.copy() for name, buffer in plain.inputs.items()}
+    found = {name: np.zeros(chunk, f) for name in ("velocity", "correction")}
+    return {**made, GUIDE: Arithmetic({**like, **own}, found, guide)}
 
 
 # ── regression: the k-th action is (sum of the pixels + k, sum of the state) ────────────────────────────────────────

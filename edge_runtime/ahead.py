@@ -1,0 +1,54 @@
+"""What the arm does already while the policy thinks, in the policy's own numbers and at the new chunk's times."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edge_runtime.bundle_spec import PolicySpec
+from edge_runtime.chunk import Chunk
+from edge_runtime.curve import Curve
+from edge_runtime.policies.base import Ahead, Floats
+from edge_runtime.reference import Reference
+
+
+class Running:
+    """The chunk that was published last. Belongs to the inference thread."""
+
+    def __init__(self, spec: PolicySpec) -> None:
+        dims = spec.action.dims
+        self._chunk = Chunk(spec.horizon, dims, round(spec.dt_s * 1e9))
+        self._chunk.request = -1
+        self._curve = Curve(dims)
+        self._then = Reference(dims)
+        self._ahead = Ahead(np.zeros((spec.horizon, dims), np.float32))
+
+    def keep(self, actions: Floats, published: Chunk) -> None:
+        """`actions` [horizon, dims] became the chunk that has been `published`."""
+        self._chunk.actions[:] = actions
+        self._chunk.start_ns, self._chunk.request = published.start_ns, published.request
+        self._curve.forget()
+
+    def ahead(self, request: int, observed_ns: int, taken_ns: int) -> Ahead | None:
+        """Of a chunk for an observation of `observed_ns` that will be followed from `taken_ns` on.
+
+        None where no chunk of this request is running. Valid until the next call.
+        """
+        chunk, ahead = self._chunk, self._ahead
+        if chunk.request != request:
+            return None
+        known = 0
+        for row in ahead.actions:
+            if not self._curve.sample(chunk, observed_ns + known * chunk.dt_ns, self._then):
+                break
+            row[:] = self._then.position_rad
+            known += 1
+        ahead.known = known
+        ahead.committed = min(known, max(0, -((observed_ns - taken_ns) // chunk.dt_ns)))
+        return ahead if known else None
+
+    def example(self) -> Ahead:
+        """Something to warm up with."""
+        ahead = self._ahead
+        ahead.actions.fill(0.0)
+        ahead.known, ahead.committed = len(ahead.actions), 1
+        return ahead

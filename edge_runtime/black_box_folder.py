@@ -1,0 +1,99 @@
+"""The folder of black boxes: whole files under names that say when and why, a bounded number, and never a full disk."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from contextlib import suppress
+from datetime import datetime, timezone
+from pathlib import Path
+
+from edge_runtime.files import naming
+from edge_runtime.incident import Incident
+from edge_runtime.incident_write import write
+
+FREE_BYTES = 1 << 30
+"""So much of the disk stays free: black boxes give way to whatever else the robot must write."""
+OVERHEAD = 1.1
+"""Of a file over its pictures, and 4 MB for the rest: what is asked for before it is written."""
+_REST_BYTES = 4_000_000
+_CAUSE = 48
+"""Most characters of the cause in a name."""
+_OURS = re.compile(r"\d{4}-\d\d-\d\dT\d{6}\.\d{3}Z_[A-Z]+_[a-z0-9-]*\.mcap")
+_PART = ".black-box.part"
+
+
+class Folder:
+    """One process writes there. Files of other names are left alone."""
+
+    def __init__(self, path: Path, files: int) -> None:
+        """Keeps up to `files`."""
+        self._path = path
+        self._files = files
+
+    def prepare(self) -> None:
+        """Make it, and take away what a killed process has left. Raises `OSError` where nothing can be kept."""
+        self._path.mkdir(parents=True, exist_ok=True)
+        with naming(self._path):
+            (self._path / _PART).write_bytes(b"")
+        (self._path / _PART).unlink()
+
+    def keep(self, incident: Incident) -> Path:
+        """Write an incident: the file is whole and on the disk, or not there. Raises `OSError`."""
+        part, path = self._path / _PART, self._path / name(incident)
+        self._make_room(incident)
+        try:
+            with naming(path), part.open("wb") as file:
+                write(incident, file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        _sync(self._path)
+        self._forget(self.kept()[: -self._files])
+        return path
+
+    def kept(self) -> list[Path]:
+        """The black boxes that are there, oldest first."""
+        return sorted(path for path in self._path.iterdir() if _OURS.fullmatch(path.name))
+
+    def _make_room(self, incident: Incident) -> None:
+        """The oldest go until there is room. Raises `OSError` where that is not enough."""
+        pictures = sum(len(frame.jpeg) for frames in incident.frames.values() for frame in frames)
+        needed = int(pictures * OVERHEAD) + _REST_BYTES + FREE_BYTES
+        kept = self.kept()
+        while shutil.disk_usage(self._path).free < needed:
+            if not kept:
+                free = shutil.disk_usage(self._path).free
+                raise OSError(
+                    f"{self._path}: {free >> 20} MiB of its disk are free, {needed >> 20} MiB are needed to leave "
+                    f"{FREE_BYTES >> 20} MiB: delete something"
+                )
+            self._forget([kept.pop(0)])
+
+    def _forget(self, paths: list[Path]) -> None:
+        for path in paths:
+            with suppress(OSError):
+                path.unlink()
+
+
+def name(incident: Incident) -> str:
+    """When, by the wall clock in UTC, the state, and the cause as far as it fits."""
+    trigger = incident.trigger
+    milliseconds = (trigger.t_ns + incident.header.wall_ns) // 1_000_000
+    at = datetime.fromtimestamp(milliseconds // 1000, timezone.utc)
+    cause = re.sub(r"[^a-z0-9]+", "-", trigger.cause.lower()).strip("-")[:_CAUSE].rstrip("-")
+    state = re.sub(r"[^A-Z]", "", trigger.state.upper())
+    return f"{at:%Y-%m-%dT%H%M%S}.{milliseconds % 1000:03d}Z_{state}_{cause}.mcap"
+
+
+def _sync(folder: Path) -> None:
+    """The new name is on the disk, too; not every file system can be asked for that."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,258 @@
+"""When a black box is written and when not, with the process that writes it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_runtime import incident_read
+from edge_runtime.black_box import BlackBox
+from edge_runtime.black_box_frames import FrameKeeper
+from edge_runtime.black_box_memory import memory_bytes, words
+from edge_runtime.chunk import Chunk
+from edge_runtime.clock import FakeClock
+from edge_runtime.devices import bus_settings, camera_settings
+from edge_runtime.incident import Incident
+from edge_runtime.journal import Journal, records
+from edge_runtime.observation import CameraThread
+from edge_runtime.record import Event
+from edge_runtime.recorder import Inferences, Ticks
+from edge_runtime.states import State
+from tests.edge_runtime.fakes import FakeBus, FakeCamera, robot
+from tests.edge_runtime.test_journal import Arrays
+
+START_NS = 100_000_000_000
+
+
+class Rig:
+    """A black box, a clock that a test moves, and what was reported."""
+
+    def __init__(self, beside: Path, **box: object) -> None:
+        self.clock = FakeClock(START_NS)
+        self.said: list[tuple[str, str]] = []
+        self.closing = ""
+        self.robot = robot(beside, black_box={"frames_mb": 1.0, "seconds": 5.0, "frames_hz": 0.0, **box})
+        self.box = BlackBox(self.robot, 4, clock=self.clock, report=self.report, closing=lambda: self.closing)
+        self.ticks = Ticks(1000, 6, self.box.arena.array)
+        self.inferences = Inferences(100, self.box.arena.array)
+        self.box.start([FakeBus(bus_settings(self.robot.buses[0]), self.clock)], [])
+
+    def report(self, name: str, cause: str) -> None:
+        self.said.append((name, cause))
+
+    def tick(self, count: int = 1, state: State = State.RUN) -> None:
+        for _ in range(count):
+            self.clock.advance(10_000_000)
+            self.ticks.add(
+                t_ns=self.clock.now_ns(),
+                lateness_ns=50_000,
+                tick_ns=900_000,
+                serial_ns=2_000_000,
+                sensor_age_ns=-1,
+                state=state,
+                setpoint_rad=np.full(6, 0.5),
+                measured_rad=np.full(6, 0.25),
+            )
+
+    def see(self, name: str, cause: str = "a reason") -> None:
+        self.box.see(Event(self.clock.now_ns(), name, cause))
+
+    def turn(self, seconds: float = 10.0, until: int = 1) -> None:
+        """Go round until so much was reported."""
+        end = time.monotonic() + seconds
+        while len(self.said) < until and time.monotonic() < end:
+            self.box.turn()
+            time.sleep(0.01)
+
+    def files(self) -> list[Incident]:
+        paths = sorted(Path(self.robot.black_box.folder).iterdir())
+        return [incident_read.read(path) for path in paths]
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(tmp_path)
+    yield made
+    made.box.stop()
+
+
+def test_a_hold_is_written_a_second_later_with_what_followed(rig: Rig) -> None:
+    rig.tick(100)
+    rig.see("COAST (task)", "late")
+    rig.see("HOLD", "nothing left to coast on")
+    at_ns = rig.clock.now_ns()
+    rig.tick(99, State.HOLD)
+    rig.turn(seconds=0.2)
+    assert rig.said == []
+    rig.tick(2, State.HOLD)
+    chunk = Chunk(4, 6, 50_000_000)
+    chunk.sequence, chunk.request, chunk.ready_ns = 7, 2, rig.clock.now_ns()
+    chunk.actions[:] = 0.125
+    rig.box.rings.chunks.add(chunk)
+    rig.turn()
+    (name, path) = rig.said[0]
+    (one,) = rig.files()
+    assert (name, one.trigger.state, one.trigger.cause) == ("black box", "HOLD", "nothing left to coast on")
+    assert Path(path).parent == Path(rig.robot.black_box.folder)
+    assert one.trigger.t_ns == at_ns
+    assert len(one.t_ns) == 200, "the newest tick may be half written"
+    assert [event.name for event in one.events] == ["COAST (task)", "HOLD"]
+    assert (one.chunks[0].sequence, one.chunks[0].actions.tolist()) == (7, [[0.125] * 6] * 4)
+    assert one.header.config["name"] == "bench arm"
+    assert abs(one.header.wall_ns + START_NS - time.time_ns()) < 60e9
+    assert rig.box.counts() == {"black boxes written": 1, "black boxes failed": 0}
+
+
+def test_only_the_last_seconds(rig: Rig) -> None:
+    rig.tick(800)
+    rig.see("SAFE")
+    rig.tick(101, State.SAFE)
+    rig.turn()
+    (one,) = rig.files()
+    assert rig.clock.now_ns() - int(one.t_ns[0]) == 6_010_000_000
+
+
+def test_what_follows_within_a_second_is_the_same_incident(rig: Rig) -> None:
+    rig.tick(10)
+    rig.see("HOLD", "serial misses")
+    rig.tick(30)
+    rig.see("SAFE", "the bus stays silent")
+    rig.tick(101)
+    rig.turn()
+    (one,) = rig.files()
+    assert (one.trigger.state, one.trigger.cause) == ("SAFE", "serial misses")
+
+
+def test_what_follows_later_is_another(rig: Rig) -> None:
+    rig.tick(10)
+    for until, state in ((1, "HOLD (task)"), (2, "SAFE")):
+        rig.see(state)
+        rig.tick(101)
+        rig.turn(until=until)
+    assert [one.trigger.state for one in rig.files()] == ["HOLD", "SAFE"]
+
+
+def test_the_end_of_a_run_is_no_incident_and_other_states_are_none(rig: Rig) -> None:
+    rig.tick(10)
+    rig.closing = "SIGTERM"
+    for name in ("HOLD (task)", "SAFE"):
+        rig.see(name, "SIGTERM")
+    for name in ("RUN (task)", "COAST (task)", "READY", "DISARMED", "TAKEOVER", "frame late", "HOLDING"):
+        rig.see(name)
+    rig.tick(200)
+    rig.box.turn()
+    rig.box.stop()
+    assert rig.said == []
+    assert rig.files() == []
+
+
+def test_a_control_thread_that_failed_is_one_though_the_run_ends(rig: Rig) -> None:
+    rig.tick(10)
+    rig.closing = "control thread failed: ZeroDivisionError: a bug"
+    rig.see("control failed", rig.closing)
+    rig.see("SAFE", rig.closing)
+    rig.box.stop()
+    (one,) = rig.files()
+    assert (one.trigger.state, one.trigger.cause) == ("SAFE", rig.closing)
+    assert [name for name, _ in rig.said] == ["black box"]
+
+
+def test_the_end_of_a_run_writes_what_waits(rig: Rig) -> None:
+    rig.tick(10)
+    rig.see("HOLD")
+    rig.box.stop()
+    rig.box.stop()
+    assert [one.trigger.state for one in rig.files()] == ["HOLD"]
+    assert [name for name, _ in rig.said] == ["black box"]
+
+
+def test_a_folder_that_cannot_be_is_said_at_once_and_again(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    rig = Rig(tmp_path, folder=str(tmp_path / "file"))
+    rig.turn()
+    assert rig.said == [("black box failed", f"{tmp_path / 'file'}: File exists")]
+    rig.see("HOLD")
+    rig.tick(101)
+    rig.turn(until=2)
+    assert [name for name, _ in rig.said] == ["black box failed"] * 2
+    assert rig.box.counts() == {"black boxes written": 0, "black boxes failed": 2}
+    rig.box.stop()
+
+
+def test_a_process_that_was_killed_is_said_and_hurts_nobody(rig: Rig) -> None:
+    assert rig.box._process is not None
+    os.kill(rig.box._process.pid, signal.SIGKILL)
+    rig.turn()
+    assert rig.said == [
+        ("black box failed", "its process has ended with exit code -9: start again to have one"),
+    ]
+    rig.see("HOLD")
+    rig.tick(101)
+    rig.turn(until=2)
+    assert rig.said[1] == ("black box failed", "its process has gone or hangs")
+    rig.box.stop()
+
+
+def test_signals_that_end_the_run_do_not_end_the_process(rig: Rig) -> None:
+    rig.tick(10)
+    assert rig.box._process is not None
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(rig.box._process.pid, number)
+    rig.see("HOLD")
+    rig.box.stop()
+    assert [name for name, _ in rig.said] == ["black box"]
+
+
+def test_a_bus_shows_its_bytes(rig: Rig) -> None:
+    rig.tick(3)
+    tap = rig.box.rings.taps[0]
+    tap.sent(b"\xff\xff\x01")
+    tap.received(b"")
+    tap.received(memoryview(b"\xff\xff\x02\x00"))
+    at_ns = time.monotonic_ns()
+    rig.clock = FakeClock(at_ns)
+    rig.see("HOLD")
+    rig.box.stop()
+    (one,) = rig.files()
+    assert [(piece.received, piece.data) for piece in one.bytes["arm"]] == [
+        (False, b"\xff\xff\x01"),
+        (True, b"\xff\xff\x02\x00"),
+    ]
+    assert all(0 <= at_ns - piece.t_ns < 10**9 for piece in one.bytes["arm"])
+
+
+def test_each_picture_is_kept_once_beside_the_observer(tmp_path: Path) -> None:
+    arrays = Arrays()
+    settings = camera_settings(robot(tmp_path).cameras[0])
+    camera = CameraThread(FakeCamera(settings, lambda n: 50 * n), arrived=threading.Event(), report=lambda *_: None)
+    journal = Journal(arrays, "base", 10, 1_000_000)
+    keeper = FrameKeeper([camera], [journal], frames_hz=10.0, clock=FakeClock(), report=lambda *_: None)
+    keeper.keep()
+    for _ in range(3):
+        camera.read()
+        assert camera.pictures.take() is not None
+        keeper.keep()
+        keeper.keep()
+    kept = records(arrays, "base", settle_s=0)
+    assert [one.t_ns for one in kept] == [50_000_000, 100_000_000, 150_000_000]
+    shown = [cv2.imdecode(np.frombuffer(one.data, np.uint8), cv2.IMREAD_COLOR) for one in kept]
+    assert [picture.shape for picture in shown] == [(480, 640, 3)] * 3
+    assert [int(picture.mean().round()) for picture in shown] == [50, 100, 150]
+
+
+def test_memory_is_known_before(tmp_path: Path) -> None:
+    made = robot(tmp_path, black_box={"frames_mb": 1.0, "seconds": 5.0})
+    box = BlackBox(made, 50, clock=FakeClock(), report=lambda name, cause: None, closing=lambda: "")
+    told = memory_bytes(made)
+    assert told <= box.arena.size <= told + 4096 * len(box.arena.layout)
+    box.stop()
+    assert words(made).startswith(f"black box: 5 s in {told / 1e6:.0f} MB of memory; the last 20 files in {tmp_path}")
+    assert words(robot(tmp_path, black_box={"folder": ""})) == "black box: none"
