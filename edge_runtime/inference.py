@@ -17,7 +17,7 @@ from edge_runtime.ensemble import Ensemble
 from edge_runtime.errors import MalformedTokens, UnreachablePose
 from edge_runtime.events import Report
 from edge_runtime.limits import Floats
-from edge_runtime.link import Link, Request
+from edge_runtime.link import IDLE, Link, Request
 from edge_runtime.observation import Observer
 from edge_runtime.policies.base import Ahead, Observation, Policy, Prompt
 from edge_runtime.realtime import helper
@@ -80,6 +80,12 @@ class Inference:
         self._measured_rad: Floats = np.zeros(len(link.joints.back))
         self._state: NDArray[np.float32] = np.zeros(spec.state.dims, dtype=np.float32)
         self._actions: NDArray[np.float32] = np.zeros((spec.horizon, spec.action.dims), dtype=np.float32)
+        self._seen_ns = 0
+        """Capture time of the oldest frame that the last chunk was computed from."""
+        self._number = IDLE.number
+        """Of the request that was inferred for last."""
+        self._beyond = 0
+        """Chunks that the policy could not wholly go on from, so far."""
         self._watched_ns = 0
         """When a person's driving was last offered to the recording."""
         self._stop = threading.Event()
@@ -127,10 +133,13 @@ class Inference:
             return False
         self._link.inference_started_ns = began_ns = self._clock.now_ns()
         try:
+            self._renew(request)
             self._call(prompt, self._ahead(request, capture_ns, began_ns))
         finally:
             self._link.inference_started_ns = 0
         ended_ns = self._clock.now_ns()
+        if getattr(self._policy, "frames_fresh", True):
+            self._seen_ns = capture_ns
         self._delay.add(ended_ns - began_ns)
         self._inferences.add(ended_ns, ended_ns - began_ns)
         if getattr(self._policy, "terminated", False):
@@ -161,8 +170,7 @@ class Inference:
     def _publish(self, request: Request, capture_ns: int, ended_ns: int) -> None:
         chunk = self._link.chunks.back
         chunk.request = request.number
-        chunk.capture_ns = chunk.observed_ns = capture_ns
-        chunk.ready_ns = ended_ns
+        chunk.capture_ns, chunk.observed_ns, chunk.ready_ns = self._seen_ns, capture_ns, ended_ns
         joints = self._link.joints.take()
         self.space.plan(self._actions, self._measured_rad if joints is None else joints, chunk)
         if self._ensemble is not None:
@@ -181,6 +189,12 @@ class Inference:
         if self._recording is not None and request.number == self._link.request.number:
             self._recording.offer(instruction, capture_ns, ended_ns, self._observer.frames, self._state, self._actions)
 
+    def _renew(self, request: Request) -> None:
+        """A new request begins with new pictures, whatever the policy keeps of the ones before."""
+        if request.number != self._number:
+            self._number = request.number
+            getattr(self._policy, "renew", lambda: None)()
+
     def _ahead(self, request: Request, observed_ns: int, began_ns: int) -> Ahead | None:
         """What control will have sent of the running chunk when it follows the one that is inferred now."""
         if self._running is None:
@@ -191,6 +205,14 @@ class Inference:
     def _call(self, prompt: Prompt, ahead: Ahead | None) -> None:
         self.space.observe(self._measured_rad, self._state)
         self._policy.infer(Observation(self._observer.frames, self._state, prompt, ahead), self._actions)
+        self._count_beyond(ahead)
+
+    def _count_beyond(self, ahead: Ahead | None) -> None:
+        """Inference takes longer than the policy was trained for: said once, and counted."""
+        beyond = getattr(self._policy, "beyond", 0)
+        if beyond and not self._beyond and ahead is not None:
+            self._report("committed beyond training", f"{ahead.committed} actions are sent while the policy thinks")
+        self._beyond = beyond
 
     def _fail(self, request: Request, cause: str, event: str = "inference failed") -> None:
         self.failed += 1

@@ -145,6 +145,7 @@ class Session:
             counts["hand lost"] = self.hand.lost
         counts["inferences failed"] = self.inference.failed
         counts["malformed action tokens"] = getattr(self.policy, "malformed", self.inference.malformed)
+        counts["committed beyond training"] = getattr(self.policy, "beyond", 0)
         counts |= self.inference.space.counts()
         if self.recording is not None:
             counts |= self.recording.counts()

@@ -54,7 +54,7 @@ class Simulator:
         live = RealTime(horns, device)
         self._turned: Callable[[], None] | None = None
         if trace is not None:
-            written = Trace(trace, world.servos)
+            written = Trace(trace, horns, world.servos)
             live.looked, device.told, self._turned = written.looked, written.told, written.turned
         self._live = live
         self._stop = threading.Event()

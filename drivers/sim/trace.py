@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.sim.device import Joints
 from drivers.sim.servos import Servos
 
 ROWS = 1 << 15
@@ -21,7 +22,7 @@ ROW = np.dtype(
         ("told", np.bool_),  # goals have just arrived; otherwise a look at the joints, every few milliseconds
         ("away_ns", np.int64),  # goals: how much earlier they may have come, as nobody had heard the line since
         ("torque_on", np.bool_, 6),
-        ("goal_rad", np.float64, 6),
+        ("goal_rad", np.float64, 6),  # as the servos were told: of their encoders
         ("link_rad", np.float64, 6),
     ]
 )
@@ -30,9 +31,11 @@ ROW = np.dtype(
 class Trace:
     """Written by the simulator's threads, one at a time: under the lock of its `RealTime`, but for `turned`."""
 
-    def __init__(self, path: Path, servos: Servos) -> None:
+    def __init__(self, path: Path, joints: Joints, servos: Servos) -> None:
+        """`joints` are those that the servos' protocol writes goals to, `servos` those that move the links."""
         self._rows = np.lib.format.open_memmap(path, mode="w+", dtype=ROW, shape=(ROWS,))
         self._rows[:] = np.zeros((), ROW)  # every page is there before the first row
+        self._joints = joints
         self._servos = servos
         self._count = 0
         self._heard_ns = self._turned_ns = time.monotonic_ns()
@@ -50,9 +53,8 @@ class Trace:
         self._add(False)
 
     def _add(self, told: bool) -> None:
-        servos = self._servos
-        now_ns = time.monotonic_ns()
-        row = (now_ns, told, now_ns - self._heard_ns, servos.torque_on, servos.goal_rad, servos.link_rad)
+        joints, now_ns = self._joints, time.monotonic_ns()
+        row = (now_ns, told, now_ns - self._heard_ns, joints.torque_on, joints.goal_rad, self._servos.link_rad)
         self._rows[self._count % ROWS] = row
         self._count += 1
 

@@ -128,6 +128,35 @@ def test_a_policy_that_goes_on_is_told_of_the_running_chunk_and_of_what_will_be_
     assert ages[-1] is None
 
 
+def test_a_chunk_of_a_prefix_that_is_used_again_is_as_old_as_the_frames_behind_it() -> None:
+    """It is followed from its own observation on, and a new request has the policy look anew."""
+    bench, renewed = Bench(running=True), []
+    bench.policy.renew = lambda: renewed.append(bench.clock.now_ns())
+    seen = []
+    for fresh in (True, False, False, True):
+        bench.clock.advance(DT_NS)
+        bench.policy.frames_fresh = fresh
+        bench.infer()
+        chunk = bench.link.chunks.take()
+        assert chunk is not None
+        seen.append((chunk.capture_ns // MS, chunk.observed_ns // MS, chunk.start_ns // MS))
+    assert seen == [(1050, 1050, 1050), (1050, 1100, 1100), (1050, 1150, 1150), (1200, 1200, 1200)]
+    assert renewed == [1050 * MS]
+    bench.request = Request(8, prompt("fetch"))
+    bench.clock.advance(DT_NS)
+    bench.infer()
+    assert len(renewed) == 2
+
+
+def test_more_committed_actions_than_the_policy_was_trained_with_are_said_once() -> None:
+    bench = Bench(running=True)
+    for beyond in (0, 0, 1, 2):
+        bench.clock.advance(DT_NS)
+        bench.policy.beyond = beyond
+        bench.infer()
+    assert [name for name, _ in bench.events] == ["committed beyond training"]
+
+
 def test_an_ensemble_publishes_the_mean_of_what_chunks_say() -> None:
     bench = Bench(ensemble=True)
     for value in (0.0, 1.0):

@@ -9,13 +9,15 @@ import numpy as np
 from drivers.feetech import packets, sts
 from drivers.sim import trace
 from drivers.sim.feetech_device import FeetechDevice
+from drivers.sim.horns import Horns
 from drivers.sim.trace import ROWS, Trace
 from drivers.sim.world import World
 
 
 def test_each_packet_of_goals_is_a_row_and_nothing_else_is(tmp_path: Path) -> None:
     world = World(3)
-    device, written = FeetechDevice(world), Trace(tmp_path / "trace.npy", world.servos)
+    horns = Horns(world)
+    device, written = FeetechDevice(horns), Trace(tmp_path / "trace.npy", horns, world.servos)
     device.told = written.told
     for goal in (2100, 2200):
         rows = {id: goal.to_bytes(2, "little") for id in range(1, 7)}
@@ -32,7 +34,7 @@ def test_each_packet_of_goals_is_a_row_and_nothing_else_is(tmp_path: Path) -> No
 
 def test_the_newest_rows_are_kept_in_their_order(tmp_path: Path) -> None:
     world = World(3)
-    written = Trace(tmp_path / "trace.npy", world.servos)
+    written = Trace(tmp_path / "trace.npy", world, world.servos)
     for count in range(ROWS + 5):
         world.servos.goal_rad[0] = count
         written.looked()
