@@ -27,16 +27,16 @@ import numpy as np
 
 from edge_runtime import config_check, machine, realtime
 from edge_runtime.arena import Arena, seen
-from edge_runtime.black_box import BlackBox, header
-from edge_runtime.black_box_folder import Folder
-from edge_runtime.black_box_frames import JPEG
-from edge_runtime.black_box_rings import Rings, incident
+from edge_runtime.black_box.box import BlackBox, header
+from edge_runtime.black_box.folder import Folder
+from edge_runtime.black_box.frames import JPEG
+from edge_runtime.black_box.incident import Trigger
+from edge_runtime.black_box.rings import Rings, incident
 from edge_runtime.chunk import Chunk
 from edge_runtime.clock import MonotonicClock
 from edge_runtime.config import Robot
 from edge_runtime.devices import make_bus, make_camera
 from edge_runtime.files import write_whole
-from edge_runtime.incident import Trigger
 from edge_runtime.jpeg import jpeg
 from edge_runtime.observation import CameraThread
 from edge_runtime.pacer import Pacer

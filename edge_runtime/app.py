@@ -18,7 +18,7 @@ from edge_runtime import calibrated, exchange, machine, realtime, signals
 from edge_runtime.action_space import action_space
 from edge_runtime.ahead import Running
 from edge_runtime.arena import private
-from edge_runtime.black_box import BlackBox
+from edge_runtime.black_box.box import BlackBox
 from edge_runtime.clock import MonotonicClock
 from edge_runtime.config import Robot
 from edge_runtime.control_socket import ControlSocket

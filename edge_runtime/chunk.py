@@ -10,7 +10,18 @@ from edge_runtime.limits import Floats
 class Chunk:
     """Positions [rows, n], rad; row k is due at start_ns + k·dt_ns. Allocated once, carried through a `Slot`."""
 
-    __slots__ = ("actions", "capture_ns", "dt_ns", "observed_ns", "ready_ns", "request", "rests", "rows", "sequence", "start_ns")
+    __slots__ = (
+        "actions",
+        "capture_ns",
+        "dt_ns",
+        "observed_ns",
+        "ready_ns",
+        "request",
+        "rests",
+        "rows",
+        "sequence",
+        "start_ns",
+    )
 
     def __init__(self, rows: int, n: int, dt_ns: int) -> None:
         self.actions: Floats = np.zeros((rows, n))

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections import deque
 
-from edge_runtime.black_box import BlackBox
+from edge_runtime.black_box.box import BlackBox
 from edge_runtime.control_socket import ControlSocket, Handler
 from edge_runtime.events import EventQueue
 from edge_runtime.realtime import helper

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.action_space import ActionSpace
 from edge_runtime.ahead import Running
-from edge_runtime.black_box_rings import Chunks
+from edge_runtime.black_box.rings import Chunks
 from edge_runtime.clock import Clock
 from edge_runtime.delay import Delay
 from edge_runtime.ensemble import Ensemble

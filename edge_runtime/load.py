@@ -1,6 +1,6 @@
 """Something that the machine has to do meanwhile: busy cores, busy memory, or a busy disk.
 
-`python -m edge_runtime.load KIND FOLDER` is one such process, an ordinary one; it ends with whoever started it.
+`python -m edge_runtime.load KIND FOLDER PARENT` is one such process, an ordinary one; it ends with its parent.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def load(kind: str) -> Iterator[None]:
     if kind not in KINDS:
         raise EdgeError(f'there is no load "{kind}"{did_you_mean(kind, KINDS)}; known are {", ".join(KINDS)}')
     with tempfile.TemporaryDirectory(prefix="edge-load-", dir="." if os.access(".", os.W_OK) else None) as folder:
-        command = [sys.executable, "-m", __name__, kind, folder]
+        command = [sys.executable, "-m", __name__, kind, folder, str(os.getpid())]
         workers = [subprocess.Popen(command, stdin=subprocess.DEVNULL) for _ in os.sched_getaffinity(0)]
         try:
             yield
@@ -64,10 +64,10 @@ def _io(folder: str) -> Callable[[], object]:
 KINDS = {"cpu": _cpu, "memory": _memory, "io": _io}
 
 
-def main(kind: str, folder: str) -> None:
-    """Work until the process that asked for it is gone."""
-    work, parent = KINDS[kind](folder), os.getppid()
-    while os.getppid() == parent:
+def main(kind: str, folder: str, parent: str) -> None:
+    """Work until the process `parent`, which has started this one, is gone."""
+    work = KINDS[kind](folder)
+    while os.getppid() == int(parent):
         work()
 
 

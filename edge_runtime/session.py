@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edge_runtime.black_box import BlackBox
+from edge_runtime.black_box.box import BlackBox
 from edge_runtime.clock import Clock
 from edge_runtime.config import Robot
 from edge_runtime.control_socket import Answer, Waiting, refusal

@@ -25,19 +25,18 @@ def report(file: Path, folder: Path | None, json_file: str | None) -> None:
     FILE.MCAP is what a run has written on a HOLD or SAFE: the cause, the seconds before it, and the last minute as a
     run's report.
     """
-    from edge_runtime import incident_read, incident_report, report_files, report_text
+    from edge_runtime import report_files, report_text
+    from edge_runtime.black_box import read, report
     from edge_runtime.report import summary
 
-    incident = incident_read.read(file)
-    record, found = incident_report.record(incident), incident_report.summary(incident)
+    incident = read.read(file)
+    record, found = report.record(incident), report.summary(incident)
     whole = {**summary(record), "incident": found}
     if folder is not None:
-        written = report_files.write(
-            record, folder, more={"incident": found}, front=incident_report.page(incident, found)
-        )
+        written = report_files.write(record, folder, more={"incident": found}, front=report.page(incident, found))
         whole = written.report
         click.echo(f"{written.json_file}\n{written.html_file}", err=True)
-    emit(whole, incident_report.text(found) + report_text.text(whole), json_file)
+    emit(whole, report.text(found) + report_text.text(whole), json_file)
 
 
 COMMANDS: tuple[click.Command, ...] = (report,)

@@ -24,7 +24,8 @@ def config(check: str | None, schema: bool, json_file: str | None) -> None:
         return
     from dataclasses import asdict
 
-    from edge_runtime import black_box_memory, config_parts, stopping
+    from edge_runtime import config_parts, stopping
+    from edge_runtime.black_box import memory
 
     robot, notes = config_parts.load(check)
     found = {
@@ -37,13 +38,13 @@ def config(check: str | None, schema: bool, json_file: str | None) -> None:
         "control_socket": robot.control.socket,
         "stops": [asdict(stop) for stop in stopping.longest_stops(robot)],
         "rest_after_s": stopping.rest_after_s(robot),
-        "black_box_bytes": black_box_memory.memory_bytes(robot) if robot.black_box.folder else 0,
+        "black_box_bytes": memory.memory_bytes(robot) if robot.black_box.folder else 0,
         "notes": notes,
     }
     buses = "; ".join(f"bus {bus.name} ({bus.kind}) with {len(bus.joints)} joints" for bus in robot.buses)
     cameras = ", ".join(camera.name for camera in robot.cameras)
     words = f"{check}: good: {robot.name}, {robot.control.rate_hz:g} Hz, cameras {cameras}; {buses}"
-    emit(found, f"{words}\n{stopping.words(robot)}\n{black_box_memory.words(robot)}", json_file)
+    emit(found, f"{words}\n{stopping.words(robot)}\n{memory.words(robot)}", json_file)
     for note in notes:
         warn(note)
 

@@ -32,7 +32,7 @@ GOOD: dict[str, Any] = {
     ("change", "says"),
     [
         ({}, []),
-        ({"resident_bytes": {"before": 70 << 20, "after": 71 << 20, "most": 71 << 20}}, ["memory has grown by 1024 KiB"]),
+        ({"resident_bytes": {"before": 0, "after": 1 << 20, "most": 1 << 20}}, ["memory has grown by 1024 KiB"]),
         ({"traced": {"ticks": 9, "bytes": 99_999}}, ["9 ticks left 99999 bytes behind"]),
         ({"drift_ns": -1}, ["the grid has drifted by -1 ns"]),
         ({"events": {"reported": 9, "arrived": 8}}, ["events: {'reported': 9, 'arrived': 8}"]),

@@ -80,7 +80,7 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str
         (["config"], "config: give one of --check FILE and --schema"),
         (["config", "--check", "a", "--schema"], "config: give one of --check FILE and --schema"),
         (["calibrate", "camera", "a"], "calibrate camera: missing argument 'CAMERA' (edge calibrate camera --help)"),
-        (["bench"], "bench: a bench moves the robot by itself: say --sim"),
+        (["bench"], "bench: give one of ROBOT.TOML"),
         (["--flight"], 'there is no option "--flight"'),
         (["run", "nowhere.toml"], "nowhere.toml: cannot be read: No such file or directory"),
         (["status", "--robot", "nowhere.toml"], "nowhere.toml: cannot be read: No such file or directory"),

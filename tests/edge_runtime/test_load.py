@@ -38,11 +38,13 @@ def test_one_process_a_core_works_until_the_block_ends(tmp_path: Path, monkeypat
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_worker_ends_with_whoever_started_it(tmp_path: Path, kind: str) -> None:
     """The one in between ends at once, and says the worker's number first."""
-    code = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-m', 'edge_runtime.load', *sys.argv[1:]],"
-    code += " stdout=subprocess.DEVNULL).pid)"
-    done = subprocess.run(
-        [sys.executable, "-c", code, kind, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True
+    code = (
+        "import os, subprocess, sys;"
+        "command = [sys.executable, '-m', 'edge_runtime.load', *sys.argv[1:], str(os.getpid())];"
+        "print(subprocess.Popen(command, stdout=subprocess.DEVNULL).pid)"
     )
+    command = [sys.executable, "-c", code, kind, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True, timeout=30)
     worker, end_s = Path(f"/proc/{int(done.stdout)}"), time.monotonic() + 20.0
     while worker.exists() and "Z" not in (worker / "stat").read_text() and time.monotonic() < end_s:
         time.sleep(0.02)

@@ -19,9 +19,8 @@ from mcap.stream_reader import StreamReader, breakup_chunk
 from mcap.writer import MCAP0_MAGIC
 
 from edge_runtime import protobuf
-from edge_runtime.errors import EdgeError, one_line
-from edge_runtime.incident import Bytes, Frame, Header, Incident, Plan, Trigger
-from edge_runtime.incident_schema import (
+from edge_runtime.black_box.incident import Bytes, Frame, Header, Incident, Plan, Trigger
+from edge_runtime.black_box.schema import (
     BUS,
     CAMERA,
     CHUNKS,
@@ -35,7 +34,8 @@ from edge_runtime.incident_schema import (
     VERSION,
     kind_of,
 )
-from edge_runtime.incident_schema import Schema as Kinds
+from edge_runtime.black_box.schema import Schema as Kinds
+from edge_runtime.errors import EdgeError, one_line
 from edge_runtime.limits import Floats
 from edge_runtime.protobuf_table import Table
 from edge_runtime.record import Event, Int64s

@@ -1,6 +1,6 @@
 """The black box: the last seconds of a run, always in memory, written as MCAP on every HOLD and SAFE.
 
-Nothing is written here. The rings are shared with a process of their own (`black_box_process`), which is told when to
+Nothing is written here. The rings are shared with a process of their own (`process`), which is told when to
 write: so the control thread never shares its interpreter with the writing, and a run that is killed has a black box.
 """
 
@@ -21,14 +21,14 @@ import msgspec
 from drivers.motors.base import MotorBus
 from edge_runtime import machine
 from edge_runtime.arena import Arena
-from edge_runtime.black_box_frames import FrameKeeper
-from edge_runtime.black_box_process import END, Answer, Start
-from edge_runtime.black_box_rings import Rings
+from edge_runtime.black_box.frames import FrameKeeper
+from edge_runtime.black_box.incident import Header, Trigger
+from edge_runtime.black_box.process import END, Answer, Start
+from edge_runtime.black_box.rings import Rings
 from edge_runtime.clock import Clock
 from edge_runtime.config import Robot
 from edge_runtime.errors import one_line
 from edge_runtime.events import Report
-from edge_runtime.incident import Header, Trigger
 from edge_runtime.observation import CameraThread
 from edge_runtime.realtime import RealtimeReport
 from edge_runtime.record import Event
@@ -180,8 +180,8 @@ def _spawn(descriptor: int) -> subprocess.Popen[bytes]:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ASKS_TO_END)
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", "edge_runtime.black_box_process"],
-            cwd=Path(__file__).parents[1],  # ours are imported from there, whatever lies where the robot was started
+            [sys.executable, "-m", "edge_runtime.black_box.process"],
+            cwd=Path(__file__).parents[2],  # ours are imported from there, whatever lies where the robot was started
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=(descriptor,),

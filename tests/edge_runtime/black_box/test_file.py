@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from mcap.reader import make_reader
 from mcap.writer import CompressionType, Writer
 
-from edge_runtime import incident_read, incident_write
-from edge_runtime.incident import Incident
-from edge_runtime.incident_read import IncidentError
-from edge_runtime.incident_schema import field_names
-from tests.edge_runtime.incidents import AT_NS, JPEG, WALL_NS, incident
+from edge_runtime.black_box import read, write
+from edge_runtime.black_box.incident import Incident
+from edge_runtime.black_box.read import IncidentError
+from edge_runtime.black_box.schema import field_names
+from tests.edge_runtime.black_box.incidents import AT_NS, JPEG, WALL_NS, incident
 
 google = pytest.importorskip("google.protobuf", reason="protobuf is not installed: pip install protobuf")
 
@@ -30,7 +30,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # 
 
 def file_of(one: Incident) -> bytes:
     file = io.BytesIO()
-    incident_write.write(one, file)
+    write.write(one, file)
     return file.getvalue()
 
 
@@ -53,7 +53,7 @@ def decoded(data: bytes) -> dict[str, list[tuple[int, str, Any]]]:
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.mcap").write_bytes(WHOLE)
-    one, two = incident(), incident_read.read(tmp_path / "a.mcap")
+    one, two = incident(), read.read(tmp_path / "a.mcap")
     for name in Incident.__dataclass_fields__:
         have, want = getattr(two, name), getattr(one, name)
         if isinstance(want, np.ndarray):
@@ -139,7 +139,7 @@ def test_many_joints_have_numbers_of_two_bytes(tmp_path: Path) -> None:
     one.header = msgspec.structs.replace(one.header, joints=names)
     one.setpoint_rad, one.measured_rad, one.chunks = wide, wide * 2, []
     (tmp_path / "a.mcap").write_bytes(file_of(one))
-    np.testing.assert_array_equal(incident_read.read(tmp_path / "a.mcap").measured_rad, wide * 2)
+    np.testing.assert_array_equal(read.read(tmp_path / "a.mcap").measured_rad, wide * 2)
     assert decoded(file_of(one))["/joints/measured_rad"][7][2].j39 == wide[7, 39] * 2
 
 
@@ -148,7 +148,7 @@ def test_a_file_that_was_cut_short_is_refused(tmp_path_factory: pytest.TempPathF
     path = tmp_path_factory.getbasetemp() / "cut.mcap"
     path.write_bytes(WHOLE[:cut])
     with pytest.raises(IncidentError, match="is no black box of this version, or a damaged one") as caught:
-        incident_read.read(path)
+        read.read(path)
     assert "\n" not in str(caught.value)
 
 
@@ -157,7 +157,7 @@ def test_any_byte_may_be_another(tmp_path_factory: pytest.TempPathFactory, at: i
     path = tmp_path_factory.getbasetemp() / "changed.mcap"
     path.write_bytes(WHOLE[:at] + bytes([value]) + WHOLE[at + 1 :])
     with suppress(IncidentError):  # and nothing else
-        incident_read.read(path)
+        read.read(path)
 
 
 def foreign(**metadata: str) -> bytes:
@@ -195,7 +195,7 @@ def bomb(says: int) -> bytes:
 def test_other_files_are_refused(tmp_path: Path, data: bytes, says: str) -> None:
     (tmp_path / "a.mcap").write_bytes(data)
     with pytest.raises(IncidentError, match=says):
-        incident_read.read(tmp_path / "a.mcap")
+        read.read(tmp_path / "a.mcap")
 
 
 def test_an_incident_before_the_first_tick(tmp_path: Path) -> None:
@@ -205,6 +205,6 @@ def test_an_incident_before_the_first_tick(tmp_path: Path) -> None:
     one.state, one.setpoint_rad, one.measured_rad = np.zeros(0, np.int8), np.zeros((0, 3)), np.zeros((0, 3))
     one.chunks, one.frames, one.bytes = [], {"base": [], "wrist": []}, {"arm": []}
     (tmp_path / "a.mcap").write_bytes(file_of(one))
-    two = incident_read.read(tmp_path / "a.mcap")
+    two = read.read(tmp_path / "a.mcap")
     assert two.measured_rad.shape == (0, 3)
     assert two.events == one.events

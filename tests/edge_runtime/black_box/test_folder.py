@@ -10,10 +10,10 @@ from typing import BinaryIO
 import msgspec
 import pytest
 
-from edge_runtime import black_box_folder, incident_read
-from edge_runtime.black_box_folder import FREE_BYTES, Folder
-from edge_runtime.incident import Incident
-from tests.edge_runtime.incidents import incident
+from edge_runtime.black_box import folder, read
+from edge_runtime.black_box.folder import FREE_BYTES, Folder
+from edge_runtime.black_box.incident import Incident
+from tests.edge_runtime.black_box.incidents import incident
 
 NAME = "2023-11-14T233643.000Z_HOLD_newest-frame-of-camera-wrist-is-214-ms-old-limit.mcap"
 
@@ -33,7 +33,7 @@ def test_a_name_says_when_and_why(tmp_path: Path) -> None:
     folder.prepare()
     path = folder.keep(incident())
     assert (path.name, names(path.parent)) == (NAME, [NAME])
-    assert incident_read.read(path).trigger == incident().trigger
+    assert read.read(path).trigger == incident().trigger
 
 
 def test_so_many_are_kept_and_files_of_others_are_left_alone(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_write_that_fails_leaves_nothing_and_names_the_file(tmp_path: Path, mo
         file.write(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(black_box_folder, "write", fails)
+    monkeypatch.setattr(folder, "write", fails)
     with pytest.raises(OSError, match="No space left on device") as caught:
         Folder(tmp_path, 9).keep(incident())
     assert caught.value.filename == str(tmp_path / NAME)

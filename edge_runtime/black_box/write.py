@@ -11,8 +11,8 @@ import numpy as np
 from mcap.writer import Writer
 
 from edge_runtime.arena import Array
-from edge_runtime.incident import Incident
-from edge_runtime.incident_schema import (
+from edge_runtime.black_box.incident import Incident
+from edge_runtime.black_box.schema import (
     BUS,
     CAMERA,
     CHUNKS,

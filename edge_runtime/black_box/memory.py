@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from edge_runtime.black_box_rings import Rings
+from edge_runtime.black_box.rings import Rings
 from edge_runtime.config import Robot
 
 USUAL_ROWS = 50

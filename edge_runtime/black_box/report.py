@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from edge_runtime import report_plots
-from edge_runtime.incident import Frame, Incident
+from edge_runtime.black_box.incident import Frame, Incident
 from edge_runtime.record import RunRecord
 from edge_runtime.recorder import TICK_TIMES
 from edge_runtime.report_text import number

@@ -9,16 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_runtime import cli, incident_report, report_files
+from edge_runtime import cli, report_files
+from edge_runtime.black_box import report
 from edge_runtime.report import summary
-from tests.edge_runtime.incidents import incident
-from tests.edge_runtime.test_incident_file import WHOLE
+from tests.edge_runtime.black_box.incidents import incident
+from tests.edge_runtime.black_box.test_file import WHOLE
 
 
 def test_the_record_of_an_incident() -> None:
     one = incident()
     one.lateness_ns[20] = 41_000_000  # two periods of 20 ms and a little
-    found = summary(incident_report.record(one))
+    found = summary(report.record(one))
     assert found["control"]["ticks"] == 175
     assert found["control"]["missed"] == 2
     assert found["states"]["RUN"] == pytest.approx(3.0)
@@ -28,14 +29,14 @@ def test_the_record_of_an_incident() -> None:
 
 
 def test_what_is_told_first() -> None:
-    found = incident_report.summary(incident())
+    found = report.summary(incident())
     assert found["utc"] == "2023-11-14T23:36:43.000+00:00"
     assert found["t_s"] == 3.0
     assert found["frames"] == {"base": 6, "wrist": 0}
     assert found["frames_s"] == {"base": 2.5, "wrist": None}
     assert found["bus_bytes"] == {"arm": 7}
     assert [(event["t_s"], event["name"]) for event in found["before"]] == [(-2.0, "RUN (task)"), (0.0, "HOLD")]
-    lines = incident_report.text(found).splitlines()
+    lines = report.text(found).splitlines()
     assert lines[0] == (
         "HOLD on 2023-11-14T23:36:43.000+00:00: newest frame of camera <wrist> is 214 ms old, limit 200 ms"
     )
@@ -73,8 +74,8 @@ class Page(HTMLParser):
 
 def test_the_page_says_why_and_shows_what_was_seen(tmp_path: Path) -> None:
     one = incident()
-    found = incident_report.summary(one)
-    written = report_files.write(incident_report.record(one), tmp_path, front=incident_report.page(one, found))
+    found = report.summary(one)
+    written = report_files.write(report.record(one), tmp_path, front=report.page(one, found))
     page = Page()
     page.feed(written.html_file.read_text())
     assert (page.open, page.loads) == ([], [])
@@ -90,15 +91,15 @@ def test_the_page_says_why_and_shows_what_was_seen(tmp_path: Path) -> None:
 def test_pictures_that_are_none_are_not_shown() -> None:
     one = incident()
     one.frames["base"] = [type(f)(f.t_ns, b"<script>") for f in one.frames["base"]]
-    assert "<img" not in incident_report.page(one, incident_report.summary(one))
+    assert "<img" not in report.page(one, report.summary(one))
 
 
 def test_an_incident_before_the_first_tick_has_a_page(tmp_path: Path) -> None:
     one, nothing = incident(), np.zeros(0, np.int64)
     one.t_ns = one.lateness_ns = one.tick_ns = one.serial_ns = one.sensor_age_ns = one.sent_ns = one.cpu_ns = nothing
     one.state, one.setpoint_rad, one.measured_rad = np.zeros(0, np.int8), np.zeros((0, 3)), np.zeros((0, 3))
-    found = incident_report.summary(one)
-    written = report_files.write(incident_report.record(one), tmp_path, front=incident_report.page(one, found))
+    found = report.summary(one)
+    written = report_files.write(report.record(one), tmp_path, front=report.page(one, found))
     assert written.report["control"]["ticks"] == 0
 
 

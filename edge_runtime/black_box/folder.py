@@ -9,9 +9,9 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
+from edge_runtime.black_box.incident import Incident
+from edge_runtime.black_box.write import write
 from edge_runtime.files import naming
-from edge_runtime.incident import Incident
-from edge_runtime.incident_write import write
 
 FREE_BYTES = 1 << 30
 """So much of the disk stays free: black boxes give way to whatever else the robot must write."""

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from drivers.sim.process import SimProcess
-from edge_runtime import cli, incident_read
+from edge_runtime import cli
+from edge_runtime.black_box import read
 from tests.edge_runtime.process import Process
 
 
@@ -57,7 +58,7 @@ def test_servos_that_fall_silent_leave_a_black_box(
     assert f"black box: {path}" in robot.record["events"]
     assert robot.record["counters"]["black boxes written"] == 1
 
-    one = incident_read.read(path)
+    one = read.read(path)
     assert one.trigger.state == "SAFE"
     assert cause in [event.cause for event in one.events]
     at = int(np.searchsorted(one.t_ns, one.trigger.t_ns))
@@ -89,7 +90,7 @@ def test_kill_9_leaves_a_black_box(sim: SimProcess, robot: Process) -> None:
     os.kill(robot.process.pid, signal.SIGKILL)
     robot.wait()
     (path,) = boxes(sim, 1)
-    one = incident_read.read(path)
+    one = read.read(path)
     assert (one.trigger.state, one.trigger.cause) == ("KILLED", "the process was killed")
     assert one.header.states[one.state[-1]] == "RUN"
     assert [event.name for event in one.events][-1] == "RUN (task)"

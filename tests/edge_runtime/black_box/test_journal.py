@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.arena import Arena, Array, private, seen
-from edge_runtime.journal import Journal, records
+from edge_runtime.black_box.journal import Journal, records
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Arrays(dict[str, Array]):
@@ -106,8 +106,8 @@ def test_a_copy_without_a_writer_holds_all_that_fits() -> None:
 WRITER = """
 import sys, json
 from edge_runtime.arena import seen
-from edge_runtime.journal import Journal
-from tests.edge_runtime.test_journal import content
+from edge_runtime.black_box.journal import Journal
+from tests.edge_runtime.black_box.test_journal import content
 descriptor, layout = json.loads(sys.argv[1])
 arrays = seen(descriptor, layout)
 journal = Journal(lambda name, shape, dtype: arrays[name], "j", 64, 4000)

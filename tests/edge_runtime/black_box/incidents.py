@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_runtime.incident import Bytes, Frame, Header, Incident, Plan, Trigger
+from edge_runtime.black_box.incident import Bytes, Frame, Header, Incident, Plan, Trigger
 from edge_runtime.record import Event
 from tests.edge_runtime.sample_record import STATES
 

@@ -11,10 +11,10 @@ import msgspec
 import numpy as np
 
 from edge_runtime.arena import Allocate, Array
+from edge_runtime.black_box.incident import Bytes, Frame, Header, Incident, Plan, Trigger
+from edge_runtime.black_box.journal import SETTLE_S, Data, Journal, Record, records
 from edge_runtime.chunk import Chunk
 from edge_runtime.config import BlackBox, Bus, Robot
-from edge_runtime.incident import Bytes, Frame, Header, Incident, Plan, Trigger
-from edge_runtime.journal import SETTLE_S, Data, Journal, Record, records
 from edge_runtime.record import Event
 from edge_runtime.recorder import whole_rows
 

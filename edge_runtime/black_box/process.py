@@ -1,4 +1,4 @@
-"""The process that writes black boxes, beside the run that fills them: `python -m edge_runtime.black_box_process`.
+"""The process that writes black boxes, beside the run that fills them: `python -m edge_runtime.black_box.process`.
 
 It sleeps until the run says a word or has gone. So writing takes nothing of the run's interpreter, and what was there
 when the run was killed is written all the same. Lines of JSON: a `Start` and then `Trigger`s on standard input, an
@@ -18,10 +18,10 @@ import msgspec
 import numpy as np
 
 from edge_runtime.arena import Array, Layout, seen
-from edge_runtime.black_box_folder import Folder
-from edge_runtime.black_box_rings import incident
+from edge_runtime.black_box.folder import Folder
+from edge_runtime.black_box.incident import KILLED, Header, Trigger
+from edge_runtime.black_box.rings import incident
 from edge_runtime.errors import one_line
-from edge_runtime.incident import KILLED, Header, Trigger
 
 NICE = 10
 """Whatever else the machine has to do comes first."""

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from edge_runtime.black_box.journal import Journal
 from edge_runtime.clock import Clock
 from edge_runtime.events import Report
-from edge_runtime.journal import Journal
 from edge_runtime.jpeg import jpeg
 from edge_runtime.observation import CameraThread
 from edge_runtime.realtime import helper

@@ -13,21 +13,21 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_runtime import incident_read
-from edge_runtime.black_box import BlackBox
-from edge_runtime.black_box_frames import FrameKeeper
-from edge_runtime.black_box_memory import memory_bytes, words
+from edge_runtime.black_box import read
+from edge_runtime.black_box.box import BlackBox
+from edge_runtime.black_box.frames import FrameKeeper
+from edge_runtime.black_box.incident import Incident
+from edge_runtime.black_box.journal import Journal, records
+from edge_runtime.black_box.memory import memory_bytes, words
 from edge_runtime.chunk import Chunk
 from edge_runtime.clock import FakeClock
 from edge_runtime.devices import bus_settings, camera_settings
-from edge_runtime.incident import Incident
-from edge_runtime.journal import Journal, records
 from edge_runtime.observation import CameraThread
 from edge_runtime.record import Event
 from edge_runtime.recorder import Inferences, Ticks
 from edge_runtime.states import State
 from tests.edge_runtime.fakes import FakeBus, FakeCamera, robot
-from tests.edge_runtime.test_journal import Arrays
+from tests.edge_runtime.black_box.test_journal import Arrays
 
 START_NS = 100_000_000_000
 
@@ -74,7 +74,7 @@ class Rig:
 
     def files(self) -> list[Incident]:
         paths = sorted(Path(self.robot.black_box.folder).iterdir())
-        return [incident_read.read(path) for path in paths]
+        return [read.read(path) for path in paths]
 
 
 @pytest.fixture
