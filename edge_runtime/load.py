@@ -15,7 +15,6 @@ from contextlib import contextmanager
 import numpy as np
 
 from edge_runtime.errors import EdgeError
-from edge_runtime.suggest import did_you_mean
 
 ARRAY_BYTES = 64 << 20
 """More than the last cache of the processors that robots have holds."""
@@ -26,7 +25,7 @@ FILE_BYTES = 16 << 20
 def load(kind: str) -> Iterator[None]:
     """A process for each core that does nothing but `kind`, until the block ends; `EdgeError` for an unknown kind."""
     if kind not in KINDS:
-        raise EdgeError(f'there is no load "{kind}"{did_you_mean(kind, KINDS)}; known are {", ".join(KINDS)}')
+        raise EdgeError(f'there is no load "{kind}": there are {", ".join(KINDS)}')
     with tempfile.TemporaryDirectory(prefix="edge-load-", dir="." if os.access(".", os.W_OK) else None) as folder:
         command = [sys.executable, "-m", __name__, kind, folder, str(os.getpid())]
         workers = [subprocess.Popen(command, stdin=subprocess.DEVNULL) for _ in os.sched_getaffinity(0)]

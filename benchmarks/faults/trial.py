@@ -144,7 +144,7 @@ def _states(case: Case, rig: Rig, result: Result, before: Seen, seen: list[Seen]
     for one in (before, *seen):
         if not result.path or result.path[-1] != _short(one.state):
             result.path.append(_short(one.state))
-    result.cause = seen[-1].cause
+    result.cause = seen[-1].cause.replace(str(rig.folder), "sim")
     last = next((one.counters for one in reversed(seen) if one.counters), before.counters)
     rises = {name: count - before.counters.get(name, 0) for name, count in last.items()}
     result.counted = {name: rise for name, rise in rises.items() if rise > 0}

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks import budgets
+from benchmarks import bench, budgets
 from edge_runtime.errors import EdgeError
+from edge_runtime.floor import Floor
+from edge_runtime.report import summary
+from tests.edge_runtime.sample_record import record
 
 FLAT = {"p50": 1.0, "p99": 1.0, "p99_9": 1.0, "max": 1.0}
 LIMITS = {"p50": 2.0, "p99": 4.0, "p99_9": 8.0, "max": 16.0}
@@ -74,3 +78,24 @@ def test_the_table_in_this_checkout_is_whole() -> None:
     for stage, row in rows.items():
         limits = [row[name] for name in budgets.PERCENTILES]
         assert limits == sorted(limits), stage
+
+
+def test_every_stage_of_the_loop_has_a_row() -> None:
+    found = bench.loop(summary(record(), Floor(np.array([0, 90, 10]), 0, 7)))
+    assert {"loop.lateness", "loop.jitter", "loop.sent", "loop.cpu", "loop.serial", "loop.inference"} < set(found)
+    rows = budgets.load("cpu-x86_64")
+    assert set(found) - set(rows) <= {row["of"] for row in rows.values()}
+    assert found["loop.cpu"]["p50"] == pytest.approx(140e-6)
+
+
+def test_without_cyclictest_the_rest_of_the_loop_is_held_all_the_same() -> None:
+    found = bench.loop(summary(record()))
+    assert "loop.lateness" not in found
+    assert "loop.cpu" in found
+
+
+def test_a_loop_that_did_no_task_fails() -> None:
+    run = record()
+    run.sensor_age_ns[:] = -1
+    with pytest.raises(EdgeError, match="followed no chunk"):
+        bench.loop(summary(run))

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
-from edge_runtime import bench, cli
+from edge_runtime import bench, bench_text, cli
 from edge_runtime.config import Robot
 from edge_runtime.errors import EdgeError
 from edge_runtime.floor import Floor
+from edge_runtime.link import Link
 from edge_runtime.record import RunRecord
 from edge_runtime.states import DISARMED, PARK, READY, TASK
+from tests.edge_runtime.fakes import FakePolicy, robot, spec
 from tests.edge_runtime.sample_record import record
 
 
@@ -27,14 +32,24 @@ class Bench:
         self.robot: Robot | None = None
         self.floor: Floor | EdgeError = Floor(np.array([0, 90, 10]), 0, 7)
         self.said: list[str] = []
+        self.arm: Arm | None = None
+        monkeypatch.setattr(bench, "load", self.load)
         monkeypatch.setattr(bench.app, "run_robot", self.run_robot)
         monkeypatch.setattr(bench.floor, "measure", self.measure)
         monkeypatch.setattr(bench.plugins, "require", lambda _: SimpleNamespace(SimProcess=self.simulator))
 
-    def run_robot(self, robot: Robot, *, seconds: float, beside: object) -> RunRecord:
+    def run_robot(self, robot: Robot, *, seconds: float, beside: Any) -> RunRecord:
         self.robot = robot
         self.did.append(f"loop {seconds:g} s")
+        if self.arm is not None:
+            beside(self.arm, self.arm.over)
         return record(seconds=2.0)
+
+    @contextmanager
+    def load(self, kind: str) -> Iterator[None]:
+        self.did.append(f"busy {kind}")
+        yield
+        self.did.append(f"{kind} is free again")
 
     def measure(self, period_us: int, priority: int, seconds: float, cpu: int) -> Floor:
         self.did.append(f"floor {period_us} µs, {priority}, {seconds:g} s")
@@ -78,6 +93,9 @@ class Arm:
     def __init__(self) -> None:
         self.loop = SimpleNamespace(director=SimpleNamespace(mode=DISARMED, prompt=None))
         self.told: list[object] = []
+        self.robot: Any = None
+        self.policy: Any = None
+        self.link: Any = None
         self.over = threading.Event()
         self.looks = 0
 
@@ -107,6 +125,73 @@ def test_one_task_after_another_as_the_simulators_judge_sees_them_done(monkeypat
     busy.join(10)
     assert not busy.is_alive()
     assert arm.told == ["grasp cup 1", "done", "grasp cup 2", "done"]
+
+
+def test_the_load_is_there_for_the_floor_as_for_the_loop(benched: Bench) -> None:
+    report = bench.bench_sim(200.0, 8.0, Path("some/bundle"), None, benched.said.append, "memory")
+    half = "floor 5000 µs, 50, 4 s"
+    assert benched.did[1:-1] == ["busy memory", half, "loop 8 s", half, "memory is free again"]
+    assert report["load"] == "memory"
+    assert "beside it: busy memory\n" in bench_text.text(report)
+
+
+def test_slots_that_cyclictest_missed_stand_beside_those_of_the_loop(benched: Bench) -> None:
+    benched.floor = Floor(np.array([0] * 4_999 + [90, 2, 3]), 1, 9_000)
+    report = benched.run()
+    assert report["floor_missed"] == 2 * (2 + 3 + 1)
+    assert "slots that cyclictest missed: 12; this loop: 3\n" in bench_text.text(report)
+
+
+def test_a_robot_is_measured_as_it_stands_with_inference_at_work(benched: Bench) -> None:
+    benched.arm = arm = Arm()
+    settings = robot()
+    settings = msgspec.structs.replace(settings, policy=msgspec.structs.replace(settings.policy, autostart=True))
+    arm.robot, arm.policy, arm.link = settings, FakePolicy(spec(settings.joint_names)), Link(1, 1, 1)
+    threading.Timer(0.2, arm.over.set).start()
+    report = bench.bench_robot(settings, None, 8.0, None, benched.said.append)
+    assert benched.robot is not None
+    assert not benched.robot.policy.autostart
+    assert benched.robot.control.rate_hz == settings.control.rate_hz
+    assert arm.told == [], "no command"
+    assert arm.link.request.number < 0, "no motion takes such a chunk"
+    assert arm.link.request.prompt is not None
+    assert report["page_faults"] is None
+    assert "page faults of the control thread: not counted" in bench_text.text(report)
+
+
+def test_a_run_that_wrote_nothing_knows_nothing_of_the_age_of_what_moved(benched: Bench) -> None:
+    report = benched.run()
+    assert "not measured" not in bench_text.text(report)
+    report["sensor_to_motor_ms"] = dict.fromkeys(report["sensor_to_motor_ms"])
+    assert "sensor to motor: not measured, nothing was written to the motors\n" in bench_text.text(report)
+
+
+def test_what_changed_of_the_machine_meanwhile_is_shown(benched: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = iter([{"temperature": f"cpu {celsius} °C", "governor": "powersave"} for celsius in (50, 71)])
+    monkeypatch.setattr(bench, "_machine", states.__next__)
+    words = bench_text.text(benched.run())
+    assert "temperature: cpu 71 °C (before: cpu 50 °C)\ngovernor: powersave\n" in words
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "give one of ROBOT.TOML, which is measured as it stands, and --sim, which moves"),
+        (["robot.toml", "--sim"], "give one of ROBOT.TOML, which is measured as it stands, and --sim, which moves"),
+        (["robot.toml", "--bundle", "b"], "--bundle goes with --sim"),
+        (["robot.toml"], "robot.toml: "),
+    ],
+)
+def test_usage(
+    arguments: list[str],
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["bench", *arguments]) == 2
+    assert says in capsys.readouterr().err
 
 
 def test_the_robot_is_armed_at_once(benched: Bench) -> None:

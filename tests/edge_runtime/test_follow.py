@@ -146,8 +146,8 @@ EASY = limits([9.0] * 3, [90.0] * 3, [3000.0] * 3)
 
 
 def smooth(seed: int, height: float) -> np.ndarray:
-    """Actions [20, 3] every 50 ms of slow waves."""
-    t = np.arange(20)[:, None] * 0.05
+    """Actions [60, 3] every 50 ms of slow waves."""
+    t = np.arange(60)[:, None] * 0.05
     phase, pace = np.random.default_rng(seed).uniform(0.5, 2.0, (2, 3))
     return 0.1 * np.sin(pace * t + phase) + height
 
@@ -161,7 +161,7 @@ def across(seam: bool, jump: float, step_ns: int = PERIOD) -> tuple[np.ndarray, 
     alone.begin(second, T0, 0)
     follow.begin(first, T0, 0)
     rows, own = [], []
-    for t in range(T0, T0 + 1000 * MS, step_ns):
+    for t in range(T0, T0 + 2500 * MS, step_ns):
         if t == T0 + 300 * MS:
             follow.begin(second, t, 0)
             before = guard.counted()

@@ -52,5 +52,5 @@ def test_a_worker_ends_with_whoever_started_it(tmp_path: Path, kind: str) -> Non
 
 
 def test_an_unknown_load_is_refused() -> None:
-    with pytest.raises(EdgeError, match='there is no load "memroy", did you mean memory'), load("memroy"):
+    with pytest.raises(EdgeError, match='there is no load "memroy": there are cpu, memory, io'), load("memroy"):
         pass

@@ -90,3 +90,45 @@ def test_flow_loss_is_small_where_the_velocity_is_right() -> None:
     none = torch.zeros(1)
     loss = act.flow_loss(Perfect(), none, none, none, none, actions, rng)  # type: ignore[arg-type]
     assert float(loss) < 1e-4
+
+
+def test_given_rows_are_clean_at_flow_time_0_and_not_learnt() -> None:
+    rng = np.random.default_rng(0)
+    actions = torch.from_numpy(rng.standard_normal((64, 4, act.JOINTS))).float()
+    given = torch.zeros(64, 4, dtype=torch.bool)
+    given[::2, :3] = True
+    seen: list[torch.Tensor] = []
+
+    class Telling(torch.nn.Module):
+        config = model.config(8)
+
+        def cond(self, times: torch.Tensor) -> torch.Tensor:
+            return times[..., None]
+
+        def velocity(self, _k: object, _v: object, _m: object, x: torch.Tensor, t: torch.Tensor, _s: object):
+            seen.extend((x[..., : act.JOINTS], t[..., 0]))
+            right = (x[..., : act.JOINTS] - actions) / t.clamp(min=1e-3)
+            return torch.where(given[..., None], 1e3, right)
+
+    none = torch.zeros(1)
+    loss = act.flow_loss(Telling(), none, none, none, none, actions, rng, given)  # type: ignore[arg-type]
+    x, t = seen
+    assert float(loss) < 1e-4
+    assert torch.equal(x[given], actions[given])
+    assert not t[given].any()
+    assert (t[~given] > 0).all()
+
+
+def test_every_other_chunk_is_given_rows_that_the_rest_finds_back_from() -> None:
+    actions = torch.zeros(4000, 16, act.JOINTS)
+    off, given = act.commit(actions, np.random.default_rng(2))
+    counts = given.sum(1)
+    assert 0.45 < float((counts == 0).float().mean()) < 0.55
+    assert counts.unique().tolist() == list(range(act.COMMITTED + 1))
+    assert bool((given[:, :-1] >= given[:, 1:]).all())  # the first rows, without a gap
+    assert not off[counts == 0].any()
+    some = off[counts == 3]
+    assert torch.equal(some[:, 0], some[:, 2])
+    assert float(some[:, 0].std()) == pytest.approx(act.SLIP, rel=0.1)
+    assert bool((some[:, 3:].abs() <= some[:, 2:-1].abs()).all())
+    assert float((some[:, 12] / some[:, 0]).abs().max()) < 0.05

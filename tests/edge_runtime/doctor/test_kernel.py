@@ -9,6 +9,7 @@ import pytest
 
 from edge_runtime.doctor import kernel
 from edge_runtime.doctor.check import Check
+from edge_runtime.exchange import Exchange
 from edge_runtime.realtime import RealtimeReport
 from tests.edge_runtime.doctor.machine import Machine
 
@@ -134,3 +135,10 @@ def test_clock(tmp_path: Path, source: str | None, level: str) -> None:
 )
 def test_swap(tmp_path: Path, text: str | None, locked: bool, level: str) -> None:
     assert kernel.swap(Machine(tmp_path, {"/proc/swaps": text} if text else {}), locked).level == level
+
+
+def test_who_does_the_serial_cycle() -> None:
+    assert kernel.serial_cycle(object.__new__(Exchange)).level == "ok"
+    found = kernel.serial_cycle("in Python, as there was no C compiler at installation: install one")
+    assert (found.level, found.found) == ("warn", "in Python, as there was no C compiler at installation")
+    assert found.remedy == "install one"
