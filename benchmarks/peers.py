@@ -7,8 +7,8 @@
                      was late by is never made up for (Physical-Intelligence/openpi, openpi_client/runtime/runtime.py)
 
 Written anew from what those files do. Here they get more than they would have: our driver, our cameras, inference on a
-thread of its own, where both wait for it in the loop unless they are told otherwise, and a loop that is favoured as much
-as its helpers. Neither asks for real-time scheduling or a shorter switch interval, and neither do they here.
+thread of its own, where both wait for it in the loop unless they are told otherwise, and a loop that is favoured as
+much as its helpers. Neither asks for real-time scheduling or a shorter switch interval, and neither do they here.
 """
 
 from __future__ import annotations

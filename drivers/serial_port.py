@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import select
 import termios
 import time
+from array import array
 
 import serial
 
@@ -42,6 +44,7 @@ class SerialPort:
         self._port: serial.Serial | None = None
         self._fd = -1
         self._fds: list[int] = []
+        self._count = array("i", [0])
         self.tap: Tap = NOBODY
         """Is shown every byte, also those that are thrown away."""
 
@@ -119,9 +122,13 @@ class SerialPort:
             return count
 
     def discard_input(self, scratch: memoryview) -> None:
-        """Throw away what has arrived so far."""
+        """Throw away what has arrived so far.
+
+        Whether there is anything is asked first: reading an empty terminal waits for the kernel's own worker, which has
+        no priority (tty_buffer_flush_work).
+        """
         self._check_open()
-        while True:
+        while self._waiting():
             try:
                 count = os.readv(self._fd, [scratch])
                 self.tap.received(scratch[:count])
@@ -131,6 +138,14 @@ class SerialPort:
                 return
             except OSError as error:
                 raise self._gone(error) from None
+
+    def _waiting(self) -> int:
+        """How many bytes are there to be read."""
+        try:
+            fcntl.ioctl(self._fd, termios.FIONREAD, self._count)
+        except OSError as error:
+            raise self._gone(error) from None
+        return self._count[0]
 
     def _wait(self, readers: list[int], writers: list[int], deadline_ns: int) -> bool:
         left_s = max(0.0, (deadline_ns - time.monotonic_ns()) * 1e-9)

@@ -27,7 +27,9 @@ from edge_runtime.errors import EdgeError
 from edge_runtime.floor import Floor
 from edge_runtime.link import Request
 from edge_runtime.load import load
+from edge_runtime.loop import cycle_ns
 from edge_runtime.page_faults import WARM_S, Watch
+from edge_runtime.record import RunRecord
 from edge_runtime.report import summary
 from edge_runtime.session import Session
 from edge_runtime.states import PARK, READY
@@ -39,6 +41,8 @@ FLOOR_S = 15.0
 SEED = 1
 POLL_S = 0.05
 """Between two questions to the simulator's judge."""
+LATE_NS = 500_000
+"""A wake-up that is worth a word."""
 NOBODYS = -2
 """Number of a request whose chunks no motion takes: those of tasks count from 1."""
 
@@ -131,6 +135,7 @@ def _measure(
     faults = watches[0].counted if watches else None
     more = {
         "load": kind,
+        "late": _late(robot, record),
         "floor_missed": None if under is None else under.late_by(round(1e6 / robot.control.rate_hz)),
         "page_faults": faults and faults._asdict(),
         "power": dict(zip(("before", "after"), machine, strict=True)),
@@ -140,6 +145,16 @@ def _measure(
     written = report_files.write(record, folder, under, more)
     say(f"{written.json_file}\n{written.html_file}")
     return written.report
+
+
+def _late(robot: Robot, record: RunRecord) -> dict[str, int]:
+    """How many ticks woke `LATE_NS` late or more, and how many of those because the serial cycle before took too long.
+
+    It is to be over at its deadline whatever the motors do: where it was not, the kernel kept the thread at the port.
+    """
+    late = record.lateness_ns[1:] >= LATE_NS
+    overran = record.serial_ns[:-1] >= cycle_ns(robot) + LATE_NS
+    return {"ticks": int(late.sum()), "after_serial": int((late & overran).sum())}
 
 
 def _machine() -> dict[str, str]:

@@ -17,6 +17,12 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
     yield f"beside it: {'busy ' + report['load'] if report['load'] else 'nothing more'}"
     if report["floor_missed"] is not None:
         yield f"slots that cyclictest missed: {report['floor_missed']}; this loop: {report['control']['missed']}"
+    late = report["late"]
+    if late["ticks"]:
+        yield (
+            f"ticks that woke half a millisecond late or more: {late['ticks']}, of which {late['after_serial']} "
+            "because the kernel kept the serial cycle before beyond its deadline"
+        )
     if (faults := report["page_faults"]) is None:
         yield "page faults of the control thread: not counted, the run was too short"
     else:

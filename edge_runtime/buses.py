@@ -24,6 +24,8 @@ ACTION_NS = 1_000_000_000
 """Longest time for one attempt of a call outside the cycle."""
 CALLS = 5
 """Most calls that one bus gets in an action here: aim, switch on, read, watch, let go."""
+OLDEST_NS = 20_000_000
+"""How late a setpoint may go out that was ready in time. The motors have stood still by then: they go on from rest."""
 ATTEMPTS = 3
 """How often the safe action is tried on a bus."""
 
@@ -142,19 +144,30 @@ class Buses:
         self._next_motor = 0
 
     def cycle(self, due_ns: int, write: bool) -> None:
-        """Wait for the slot; send `setpoint_rad` if that is to be done; fill `measured_rad`."""
+        """Wait for the slot; send `setpoint_rad` if that is to be done; fill `measured_rad`.
+
+        A setpoint that has waited for `OLDEST_NS` more than it had to, because the process stood still, is not sent.
+        """
         if self._exchange is not None and (cycles := self._stage(write)):
-            self._exchange.run(due_ns, cycles)
+            self._exchange.run(due_ns, due_ns + OLDEST_NS, cycles)
             self.began_ns, self.sent_ns, self.ended_ns = self._exchange.stamps
-            self._finish(cycles, write)
+            self._finish(cycles, write and not self._too_late(due_ns))
             return
         self._clock.sleep_until(due_ns)
         self.began_ns = self._clock.now_ns()
-        if write:
+        if write and not self._too_late(due_ns):
             self.write(self.began_ns)
         self.sent_ns = self._clock.now_ns()
         self.read(self.began_ns)
         self.ended_ns = self._clock.now_ns()
+
+    def _too_late(self, due_ns: int) -> bool:
+        """Whether a setpoint for this slot was too old to be sent when it came."""
+        late = self.began_ns > due_ns + OLDEST_NS
+        if late:
+            for line in self.lines:
+                line.unsent = True
+        return late
 
     def _stage(self, write: bool) -> Sequence[Cycle] | None:
         """What every bus would send; None where one cannot say so, or cannot send."""

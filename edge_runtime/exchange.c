@@ -9,13 +9,14 @@
 
 #define _GNU_SOURCE
 #include <errno.h>
-#include <poll.h>
 #include <stdint.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
 #define NS_PER_S 1000000000
-#define LAYOUT 1 /* of both structures: counted up with every change of them */
+#define STEP_NS 100000 /* between two looks for answers */
+#define LAYOUT 3 /* of both structures: counted up with every change of them */
 
 struct bus {
     int64_t fd;               /* non-blocking */
@@ -33,13 +34,15 @@ struct bus {
     int64_t discarded;
     int64_t received;
     int64_t answered_ns; /* when the last of them came */
+    int64_t usual_ns;    /* kept: how long answers take, as a rule */
 };
 
 struct cycle {
-    int64_t due_ns;   /* CLOCK_MONOTONIC, like all of them */
-    int64_t began_ns; /* out: the slot had come */
-    int64_t sent_ns;  /* out: every setpoint was handed over, as far as a port took it */
-    int64_t ended_ns; /* out */
+    int64_t due_ns;    /* CLOCK_MONOTONIC, like all of them */
+    int64_t latest_ns; /* no setpoint is sent after this: it is too old */
+    int64_t began_ns;  /* out: the slot had come */
+    int64_t sent_ns;   /* out: every setpoint was handed over, as far as a port took it */
+    int64_t ended_ns;  /* out */
     int64_t count;
     struct bus **buses;
 };
@@ -70,43 +73,55 @@ static int64_t hand_over(int64_t fd, const uint8_t *data, int64_t size)
     return count > 0 ? count : 0;
 }
 
-static int readable(int64_t fd, int64_t deadline_ns)
+/* How many bytes have come; below 0 where the port has gone. */
+static int64_t waiting(int64_t fd)
 {
-    for (;;) {
-        int64_t left_ns = deadline_ns - now_ns();
-        struct timespec left = timespec_of(left_ns > 0 ? left_ns : 0);
-        struct pollfd wanted = {.fd = (int)fd, .events = POLLIN};
-        int ready = ppoll(&wanted, 1, &left, NULL);
-        if (ready >= 0 || errno != EINTR)
-            return ready > 0;
-    }
+    int count = 0;
+    return ioctl((int)fd, FIONREAD, &count) < 0 ? -1 : count;
 }
 
 /* Of more than there is room for only the last part is kept. */
 static void discard_input(struct bus *bus)
 {
-    ssize_t count;
-    do {
-        count = read((int)bus->fd, bus->stale, (size_t)bus->room);
-        bus->discarded = count > 0 ? count : bus->discarded;
-    } while (count == bus->room);
+    while (waiting(bus->fd) > 0) {
+        ssize_t count = read((int)bus->fd, bus->stale, (size_t)bus->room);
+        if (count <= 0)
+            return;
+        bus->discarded = count;
+    }
+}
+
+/* Looks again and again, first a little sooner than the answers usually come. To poll an empty port, or to read from it, would wait for
+ * the kernel's worker that hands on what a serial line has received (tty_buffer_flush_work). That worker has no
+ * priority: on a busy machine it comes many milliseconds after any deadline. */
+static int64_t wait_for_answers(struct bus *bus, int64_t deadline_ns)
+{
+    int64_t look_ns = now_ns() + bus->usual_ns - bus->usual_ns / 32;
+    for (;;) {
+        sleep_until(look_ns < deadline_ns ? look_ns : deadline_ns);
+        int64_t ready = waiting(bus->fd), looked_ns = now_ns();
+        if (ready < 0 || ready >= bus->expected || looked_ns >= deadline_ns)
+            return ready;
+        look_ns = looked_ns + STEP_NS;
+    }
 }
 
 static void gather(struct bus *bus, int64_t deadline_ns)
 {
-    while (bus->received < bus->expected && readable(bus->fd, deadline_ns)) {
-        ssize_t count = read((int)bus->fd, bus->answers + bus->received, (size_t)(bus->room - bus->received));
-        if (count <= 0)
-            return;
-        bus->received += count;
-    }
+    int64_t asked_ns = now_ns();
+    if (wait_for_answers(bus, deadline_ns) <= 0)
+        return;
+    ssize_t count = read((int)bus->fd, bus->answers, (size_t)bus->room);
+    bus->received = count > 0 ? count : 0;
     bus->answered_ns = now_ns();
+    if (bus->received >= bus->expected) {
+        int64_t took_ns = bus->answered_ns - asked_ns, most_ns = bus->usual_ns + STEP_NS;
+        bus->usual_ns = took_ns < most_ns ? took_ns : most_ns; /* one that was late says little of the next */
+    }
 }
 
 static void ask(struct bus *bus, int64_t began_ns)
 {
-    if (bus->sent < bus->setpoints_size)
-        return;
     discard_input(bus);
     bus->asked = hand_over(bus->fd, bus->question, bus->question_size);
     if (bus->asked == bus->question_size)
@@ -122,14 +137,16 @@ void exchange(struct cycle *cycle)
 {
     sleep_until(cycle->due_ns);
     cycle->began_ns = now_ns();
+    int in_time = cycle->began_ns <= cycle->latest_ns;
     for (int64_t i = 0; i < cycle->count; i++) {
         struct bus *bus = cycle->buses[i];
         bus->sent = bus->asked = bus->discarded = bus->received = 0;
-        if (bus->setpoints_size)
+        if (in_time && bus->setpoints_size)
             bus->sent = hand_over(bus->fd, bus->setpoints, bus->setpoints_size);
     }
     cycle->sent_ns = now_ns();
     for (int64_t i = 0; i < cycle->count; i++)
-        ask(cycle->buses[i], cycle->began_ns);
+        if (!in_time || cycle->buses[i]->sent == cycle->buses[i]->setpoints_size)
+            ask(cycle->buses[i], cycle->began_ns);
     cycle->ended_ns = now_ns();
 }

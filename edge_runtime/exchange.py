@@ -13,7 +13,7 @@ from pathlib import Path
 from drivers.motors.base import Cycle
 
 _LIBRARY = "_exchange*.so"
-_LAYOUT = 1
+_LAYOUT = 3
 """As in exchange.c: a library that was built of another version of it would write where it must not."""
 _PYTHON = "in Python, which other threads may delay"
 _REMEDY = "sudo apt-get install gcc libc6-dev, then install edge-runtime anew"
@@ -24,6 +24,7 @@ class _Cycle(ctypes.Structure):
 
     _fields_ = [
         ("due_ns", ctypes.c_int64),
+        ("latest_ns", ctypes.c_int64),
         ("began_ns", ctypes.c_int64),
         ("sent_ns", ctypes.c_int64),
         ("ended_ns", ctypes.c_int64),
@@ -48,13 +49,16 @@ class Exchange:
         cycle = self._cycle
         return cycle.began_ns, cycle.sent_ns, cycle.ended_ns
 
-    def run(self, due_ns: int, cycles: Sequence[Cycle]) -> None:
-        """Wait for the slot, then do these cycles; each says for how long it waits for answers, and how far it got."""
+    def run(self, due_ns: int, latest_ns: int, cycles: Sequence[Cycle]) -> None:
+        """Wait for the slot, then do these cycles; each says for how long it waits for answers, and how far it got.
+
+        Where the slot came later than `latest_ns`, no setpoint is sent.
+        """
         if cycles != self._cycles:
             self._cycles = list(cycles)
             pointers = [ctypes.pointer(cycle) for cycle in cycles]
             self._cycle.count, self._cycle.buses = len(cycles), (ctypes.POINTER(Cycle) * len(cycles))(*pointers)
-        self._cycle.due_ns = due_ns
+        self._cycle.due_ns, self._cycle.latest_ns = due_ns, latest_ns
         self._call(self._pointer)
 
 

@@ -52,6 +52,11 @@ MOVING = (State.RUN, State.COAST, State.TAKEOVER)
 """States that a closing robot leaves by a stop first."""
 
 
+def cycle_ns(robot: Robot) -> int:
+    """How long a serial cycle may take, all buses together."""
+    return min(int(robot.deadlines.serial_ms * 1e6), int(CYCLE_SHARE * 1e9 / robot.control.rate_hz))
+
+
 class FrameSource(Protocol):
     """What control must know of a camera."""
 
@@ -92,7 +97,7 @@ class ControlLoop:
         self._ticks = ticks
         self._pet = pet
         self._stuck_s = robot.deadlines.stuck_ms / 1e3
-        self._cycle_ns = min(int(robot.deadlines.serial_ms * 1e6), int(CYCLE_SHARE * period_ns))
+        self._cycle_ns = cycle_ns(robot)
         self._health_ticks = max(1, int(HEALTH_S * robot.control.rate_hz / len(limits.names)))
         self._insist_ticks = max(1, int(INSIST_S * robot.control.rate_hz))
         self._closing = ""
@@ -191,16 +196,19 @@ class ControlLoop:
         due_ns = pacer.due_ns
         buses.cycle(due_ns, drives)
         pacer.wake(buses.began_ns)
-        self._sent_ns = -1
-        if drives:
-            for line in buses.lines:
-                if line.unsent:
-                    self.limiter.take_back(line.part)
-            capture_ns = self.director.chunk_ns
-            self._sensor_age_ns = buses.sent_ns - capture_ns if capture_ns else -1
-            self._sent_ns = pacer.lateness_ns + buses.sent_ns - buses.began_ns
-            self._send.add(buses.sent_ns - due_ns)
-            pacer.sent_ns = buses.sent_ns
+        self._sent_ns = self._sensor_age_ns = -1
+        if not drives:
+            return
+        for line in buses.lines:
+            if line.unsent:
+                self.limiter.take_back(line.part)
+        if all(line.unsent for line in buses.lines):
+            return
+        capture_ns = self.director.chunk_ns
+        self._sensor_age_ns = buses.sent_ns - capture_ns if capture_ns else -1
+        self._sent_ns = pacer.lateness_ns + buses.sent_ns - buses.began_ns
+        self._send.add(buses.sent_ns - due_ns)
+        pacer.sent_ns = buses.sent_ns
 
     def _watch(self) -> None:
         """Nothing is written: the setpoint is wherever the joints are."""

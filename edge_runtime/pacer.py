@@ -6,11 +6,12 @@ from edge_runtime.clock import Clock
 
 APART = 0.25
 """Share of a period for which nothing is sent after a setpoint: to a motor two at once are one long step."""
-LEAD_NS = 3_000_000
+LEAD_NS = 3_500_000
 """How long before its slot a setpoint is made ready. That takes a tenth of a millisecond; the rest is for waiting until
 other threads let go of the interpreter. A new chunk that comes meanwhile waits for the next slot."""
-LEAD_SHARE = 0.6
-"""Of a period, at most: the rest is for the serial cycle, and for what is to be judged before the next setpoint."""
+LEAD_SHARE = 0.7
+"""Of a period, at most: the rest is for the serial cycle, and for what is to be judged before the next setpoint. At 200
+ticks a second that is just about as long as both take: the thread then sleeps, and wakes, once a tick and not twice."""
 
 
 class Pacer:

@@ -31,7 +31,7 @@ PLOT = Path(__file__).parents[2] / "docs/seams.svg"
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.seams", description="Compare the seams between chunks.")
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
-    parser.add_argument("--episodes", type=int, default=100, help="episodes a cell")
+    parser.add_argument("--episodes", type=int, default=50, help="episodes a cell")
     parser.add_argument("--seam", action="append", choices=SEAMS, help="leave out the others")
     parser.add_argument("--delay", action="append", type=int, metavar="MS", help="injected delays instead of the usual")
     parser.add_argument("--processes", type=int, default=2)

@@ -1,8 +1,8 @@
 """One episode of the demo task in simulated time, through the runtime's own code: inference, seam, curve and limiter.
 
 The world stands still while the policy thinks, and the policy's clock runs ahead by the injected delay: its chunk is
-there for control, and the next frames are looked at, when that time has come. A tick is the control loop's, without
-threads and without a bus.
+there for control, and the next frames are looked at, when that time has come, and at the next tick at the earliest. A
+tick is the control loop's, without threads and without a bus.
 """
 
 from __future__ import annotations
@@ -143,7 +143,6 @@ class Drive:
         taken = self._take(t_ns)
         if t_ns >= max(self._ready_ns, self._next_ns):
             self._think(t_ns)
-            taken = self._take(t_ns) or taken
         self._follow.sample(t_ns, self._reference)
         self._limiter.limit(self._reference, self._episode.world.goal_rad)
         self._last[:] = self._emitted

@@ -23,15 +23,19 @@ Figures = dict[str, Any]
 PANELS: tuple[tuple[str, Callable[[Figures], float | None]], ...] = (
     ("success, %", lambda c: 100 * float(c["share"])),
     ("time to grasp, median, s", lambda c: c["grasp_s"]),
-    ("old plan to new plan, p95, rad", lambda c: _p95(c, "plan", "rad")),
-    ("step of the reference, p95, rad/s", lambda c: _p95(c, "reference", "rad_s")),
+    ("old plan to new plan, median, rad", lambda c: _jump(c, "plan", "rad")),
+    ("step of the reference, p95, rad/s", lambda c: _jump(c, "reference", "rad_s")),
     ("jerk of the setpoints, rms, rad/s³", lambda c: c["jerk_rad_s3"]["rms"]),
     ("an episode's peak jerk, median, rad/s³", lambda c: (c["jerk_rad_s3"]["peak"] or {}).get("p50")),
 )
 
 
+PLACES = {"plan": "p50", "reference": "p95", "setpoint": "p95"}
+"""What is shown of the takeovers' jumps: how far plans differ as a rule, and what is seldom exceeded further on."""
+
+
 def table(cells: list[Figures]) -> str:
-    """One line a cell. Jumps are the 95th percentile over takeovers; see docs/seams.md."""
+    """One line a cell; docs/seams.md says what is in it."""
     lines = [
         f"{'delay':>6}  {'seam':10}{'success':>8}  {'95 % interval':15}  {'grasp':>6}  {'plan to plan':^15}  "
         f"{'reference':^15}  {'setpoint':>8}  {'jerk':>6}  {'peak':>6}",
@@ -46,13 +50,13 @@ def table(cells: list[Figures]) -> str:
 def _line(c: Figures) -> str:
     low, high = c["interval"]
     jumps = "  ".join(
-        f"{_number(_p95(c, place, 'rad'), 7, 4)} {_number(_p95(c, place, 'rad_s'), 7, 3)}"
+        f"{_number(_jump(c, place, 'rad'), 7, 4)} {_number(_jump(c, place, 'rad_s'), 7, 3)}"
         for place in ("plan", "reference")
     )
     peak = (c["jerk_rad_s3"]["peak"] or {}).get("p50")
     return (
         f"{c['delay_ms']:>6}  {c['seam']:10}{c['share']:8.0%}  {low:6.1%} – {high:6.1%}  "
-        f"{_number(c['grasp_s'], 6, 2)}  {jumps}  {_number(_p95(c, 'setpoint', 'rad_s'), 8, 3)}  "
+        f"{_number(c['grasp_s'], 6, 2)}  {jumps}  {_number(_jump(c, 'setpoint', 'rad_s'), 8, 3)}  "
         f"{_number(c['jerk_rad_s3']['rms'], 6, 0)}  {_number(peak, 6, 0)}"
     )
 
@@ -61,9 +65,9 @@ def _number(value: float | None, width: int, digits: int) -> str:
     return f"{'–':>{width}}" if value is None else f"{value:{width}.{digits}f}"
 
 
-def _p95(cell: Figures, place: str, unit: str) -> float | None:
+def _jump(cell: Figures, place: str, unit: str) -> float | None:
     spread = cell["jump"][place][unit]
-    return None if spread is None else float(spread["p95"])
+    return None if spread is None else float(spread[PLACES[place]])
 
 
 def plot(cells: list[Figures]) -> str:
@@ -72,7 +76,7 @@ def plot(cells: list[Figures]) -> str:
     panels = [_panel(i, title, value, cells, delays) for i, (title, value) in enumerate(PANELS)]
     for i, seam in enumerate(SEAMS):
         panels[0].text(LEFT + 90 * i, 22, f"● {seam}", seam)
-    width, height = LEFT + 3 * (WIDTH + GAP) - GAP + 20, TOP + 2 * (HEIGHT + GAP) - GAP + 34
+    width, height = LEFT + 3 * (WIDTH + GAP) - GAP + 34, TOP + 2 * (HEIGHT + GAP) - GAP + 34
     drawn = svg(width, height, "what each seam between chunks costs, by the delay of the policy", *panels)
     paper = f'<style>{STYLE}</style><rect width="{width:g}" height="{height:g}" fill="#fff"/>'
     head, _, body = drawn.partition(">")

@@ -83,8 +83,8 @@ class MotorState:
 class Cycle(ctypes.Structure):
     """One serial cycle of a bus as bytes, for whoever sends and receives those of all buses outside Python.
 
-    The bus says with `say` what is to go over the line; whoever does it says how far it got, nothing to everything. In C
-    it is `struct bus` of edge_runtime/exchange.c.
+    The bus says with `say` what is to go over the line; whoever does it says how far it got, nothing to everything.
+    In C it is `struct bus` of edge_runtime/exchange.c.
     """
 
     _fields_ = [
@@ -103,6 +103,7 @@ class Cycle(ctypes.Structure):
         ("discarded", ctypes.c_int64),
         ("received", ctypes.c_int64),
         ("answered_ns", ctypes.c_int64),
+        ("usual_ns", ctypes.c_int64),
     ]
     fd: int
     expected: int

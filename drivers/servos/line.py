@@ -172,20 +172,25 @@ class Line:
 
     def finish_tell(self, cycle: Cycle, deadline_ns: int) -> None:
         """What `tell` has left to do."""
-        self._port.tap.sent(memoryview(cycle.setpoints)[: cycle.sent])
+        if cycle.sent:
+            self._port.tap.sent(memoryview(cycle.setpoints)[: cycle.sent])
         if cycle.sent < len(cycle.setpoints):
             self._port.write(memoryview(cycle.setpoints)[cycle.sent :], deadline_ns)
 
     def finish_ask(self, cycle: Cycle, question: Question, deadline_ns: int) -> None:
         """What `ask` has left to do; `question.data` then says what."""
         tap, half = self._port.tap, len(self._received) // 2
-        tap.received(self._view[half : half + cycle.discarded])
-        tap.sent(memoryview(cycle.question)[: cycle.asked])
-        tap.received(self._view[: cycle.received])
+        if cycle.discarded:
+            tap.received(self._view[half : half + cycle.discarded])
+        if cycle.asked:
+            tap.sent(memoryview(cycle.question)[: cycle.asked])
+        if cycle.received:
+            tap.received(self._view[: cycle.received])
         try:
             if cycle.asked < len(cycle.question):
                 self._port.write(memoryview(cycle.question)[cycle.asked :], deadline_ns)
-            self._gather(question, self._tag, deadline_ns, cycle.received)
+            late = time.monotonic_ns() >= deadline_ns  # and whoever did the cycle has waited for as long
+            self._gather(question, self._tag, deadline_ns, cycle.received, wait=not late)
         except DriverError:
             self._failed()
             raise
@@ -232,8 +237,11 @@ class Line:
         """Whether anyone answers a question, intact, at another line speed, which the port then keeps."""
         return self._port.set_baud(baud) and self.anyone(question, deadline_ns) and question.waiting < len(question.ids)
 
-    def _gather(self, question: Question, tag: int, deadline_ns: int, end: int = 0) -> int:
-        """Receive until every servo has answered, `end` bytes being there already: how many came in all."""
+    def _gather(self, question: Question, tag: int, deadline_ns: int, end: int = 0, wait: bool = True) -> int:
+        """Receive until every servo has answered, `end` bytes being there already: how many came in all.
+
+        Without `wait` nothing but those is looked at.
+        """
         received, view, find, longest = self._received, self._view, self._packets.find, question.longest()
         question.forget()
         start = intact = foreign = 0
@@ -245,7 +253,7 @@ class Line:
                 found, start = find(received, start, end, longest)
             if not question.waiting or question.over:
                 break
-            count = self._port.read_into(view[end:], deadline_ns) if end < len(view) else 0
+            count = self._port.read_into(view[end:], deadline_ns) if wait and end < len(view) else 0
             if not count:
                 break
             end += count

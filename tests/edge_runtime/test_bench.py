@@ -33,6 +33,7 @@ class Bench:
         self.floor: Floor | EdgeError = Floor(np.array([0, 90, 10]), 0, 7)
         self.said: list[str] = []
         self.arm: Arm | None = None
+        self.left = record(seconds=2.0)
         monkeypatch.setattr(bench, "load", self.load)
         monkeypatch.setattr(bench.app, "run_robot", self.run_robot)
         monkeypatch.setattr(bench.floor, "measure", self.measure)
@@ -43,7 +44,7 @@ class Bench:
         self.did.append(f"loop {seconds:g} s")
         if self.arm is not None:
             beside(self.arm, self.arm.over)
-        return record(seconds=2.0)
+        return self.left
 
     @contextmanager
     def load(self, kind: str) -> Iterator[None]:
@@ -140,6 +141,20 @@ def test_slots_that_cyclictest_missed_stand_beside_those_of_the_loop(benched: Be
     report = benched.run()
     assert report["floor_missed"] == 2 * (2 + 3 + 1)
     assert "slots that cyclictest missed: 12; this loop: 3\n" in bench_text.text(report)
+
+
+def test_a_tick_that_is_late_because_of_the_serial_cycle_before_is_told_apart(
+    benched: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = record(seconds=2.0)
+    run.lateness_ns[:], run.serial_ns[:] = 50_000, 1_500_000
+    run.lateness_ns[[10, 20, 30]] = 500_000
+    run.serial_ns[19] = 4_500_000  # at 200 ticks a second it may take 4 ms
+    run.serial_ns[28] = 9_000_000
+    monkeypatch.setattr(benched, "left", run)
+    report = benched.run()
+    assert report["late"] == {"ticks": 3, "after_serial": 1}
+    assert "ticks that woke half a millisecond late or more: 3, of which 1 because" in bench_text.text(report)
 
 
 def test_a_robot_is_measured_as_it_stands_with_inference_at_work(benched: Bench) -> None:

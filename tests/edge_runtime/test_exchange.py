@@ -25,7 +25,7 @@ from drivers.motors import dynamixel, feetech
 from drivers.motors.base import BusSettings, MotorSettings
 from drivers.servos.bus import ServoBus
 from edge_runtime import exchange
-from edge_runtime.buses import Buses
+from edge_runtime.buses import OLDEST_NS, Buses
 from edge_runtime.clock import MonotonicClock
 from edge_runtime.exchange import Exchange
 from tests.edge_runtime.built import build
@@ -210,7 +210,7 @@ def test_all_setpoints_are_sent_before_anybody_is_asked(library: Path) -> None:
     good = [b"".join(answer("feetech", id, 2048) for id in IDS)]
     with wired("feetech", [good]) as first, wired("feetech", [good]) as second:
         buses = Buses([first.bus, second.bus], MonotonicClock(), 4 * CYCLE_NS, exchange=native(library))
-        buses.cycle(0, True)
+        buses.cycle(time.monotonic_ns(), True)
         assert [line.missed for line in buses.lines] == [0, 0]
         heard = [bytes(first.heard), bytes(second.heard)]
         assert heard[0] == heard[1]
@@ -221,7 +221,7 @@ def test_a_silent_bus_keeps_the_next_one_waiting_for_its_own_share_only(library:
     good = [b"".join(answer("feetech", id, 2048) for id in IDS)]
     with wired("feetech", []) as silent, wired("feetech", [good]) as other:
         buses = Buses([silent.bus, other.bus], MonotonicClock(), 4 * CYCLE_NS, exchange=native(library))
-        buses.cycle(0, True)
+        buses.cycle(time.monotonic_ns(), True)
         assert [line.missed for line in buses.lines] == [1, 0]
         assert "no motor answers" in buses.lines[0].trouble
         share_ns = 4 * CYCLE_NS // 4
@@ -229,11 +229,23 @@ def test_a_silent_bus_keeps_the_next_one_waiting_for_its_own_share_only(library:
 
 
 @pytest.mark.parametrize("found", ["C", "Python"])
+def test_a_setpoint_that_is_too_old_is_not_sent_and_the_joints_are_read_all_the_same(library: Path, found: str) -> None:
+    good = [b"".join(answer("feetech", id, 2048) for id in IDS)]
+    with wired("feetech", [good]) as wire:
+        exchanged = native(library) if found == "C" else None
+        buses = Buses([wire.bus], MonotonicClock(), CYCLE_NS, exchange=exchanged)
+        buses.cycle(time.monotonic_ns() - OLDEST_NS, True)
+        assert bytes(wire.heard) == feetech_packets.sync_read(IDS, 56, 4)
+        line = buses.lines[0]
+        assert (line.unsent, line.misses, buses.heard.tolist()) == (True, 0, [True] * 3)
+
+
+@pytest.mark.parametrize("found", ["C", "Python"])
 def test_a_port_that_has_gone_is_a_bus_that_is_lost(library: Path, found: str) -> None:
     with wired("feetech", []) as wire:
         buses = Buses([wire.bus], MonotonicClock(), CYCLE_NS, exchange=native(library) if found == "C" else None)
         wire.bus.disconnect()
-        buses.cycle(0, True)
+        buses.cycle(time.monotonic_ns(), True)
         line = buses.lines[0]
         assert (line.gone, line.unsent, line.misses) == (True, True, 1)
         assert "not open" in line.trouble
@@ -250,7 +262,7 @@ def test_a_port_that_takes_no_more_bytes_has_not_sent_the_setpoint(library: Path
                 ours.send(b"\0")
         wire.bus._line._port._fd, wire.bus._line._port._fds = ours.fileno(), [ours.fileno()]
         buses = Buses([wire.bus], MonotonicClock(), CYCLE_NS, exchange=native(library) if found == "C" else None)
-        buses.cycle(0, True)
+        buses.cycle(time.monotonic_ns(), True)
         line = buses.lines[0]
         assert (line.unsent, line.misses) == (True, 1)
         assert "the port takes no more bytes" in line.trouble
@@ -261,7 +273,7 @@ def test_a_setpoint_that_is_no_number_is_not_sent_and_the_joints_are_read_all_th
     with wired("feetech", [good]) as wire:
         buses = Buses([wire.bus], MonotonicClock(), CYCLE_NS, exchange=native(library))
         buses.setpoint_rad[1] = np.nan
-        buses.cycle(0, True)
+        buses.cycle(time.monotonic_ns(), True)
         assert bytes(wire.heard) == feetech_packets.sync_read(IDS, 56, 4)
         assert (buses.lines[0].unsent, buses.heard.tolist()) == (True, [True] * 3)
 

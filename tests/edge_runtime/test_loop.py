@@ -663,3 +663,23 @@ def test_a_tick_keeps_nothing() -> None:
 
     assert growth(work, times=600) < 2_000
     assert rig.mode == "RUN (task)"
+
+
+def test_a_setpoint_that_waited_while_the_process_stood_still_is_never_sent() -> None:
+    """The arm goes on from rest where the last setpoint that was sent has led it."""
+    rig = Rig(robot())
+    rig.run_task()
+    rig.chunk(rig.loop.buses.setpoint_rad + 0.5 * np.arange(10)[:, None] * 0.05, age_ns=0)
+    rig.tick(30)
+    last = rig.bus.writes[-1][1]
+    count = len(rig.bus.writes)
+    rig.loop.pacer.prepare()
+    rig.loop._sample()
+    rig.loop._limit()
+    rig.clock.advance(10_000_000_000)  # SIGSTOP, and SIGCONT
+    rig.loop._cycle(True)
+    assert len(rig.bus.writes) == count
+    assert rig.loop.limiter.at_rest
+    np.testing.assert_array_equal(rig.loop.limiter.position_rad, last)
+    rig.tick()
+    assert np.abs(rig.bus.writes[-1][1] - last).max() < 1e-3

@@ -139,4 +139,4 @@ def test_slots_that_pass_while_a_setpoint_waits_to_be_sent_are_told_to_the_next(
 def test_a_short_period_leaves_time_for_the_serial_cycle() -> None:
     clock = FakeClock(0)
     Pacer(clock, 1_000_000).prepare()
-    assert clock.now_ns() == 400_000
+    assert clock.now_ns() == 300_000
