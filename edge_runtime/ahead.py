@@ -6,21 +6,35 @@ import numpy as np
 
 from edge_runtime.bundle_spec import PolicySpec
 from edge_runtime.chunk import Chunk
+from edge_runtime.config import Robot
 from edge_runtime.curve import Curve
+from edge_runtime.fit import units_rad
+from edge_runtime.limits import Floats as Doubles
 from edge_runtime.policies.base import Ahead, Floats
 from edge_runtime.reference import Reference
+
+SHAPING = 1
+"""Actions behind the last one that is sent on which the curve up to there depends: see `Curve`."""
 
 
 class Running:
     """The chunk that was published last. Belongs to the inference thread."""
 
-    def __init__(self, spec: PolicySpec) -> None:
+    def __init__(self, spec: PolicySpec, lowest: Doubles, highest: Doubles) -> None:
+        """`lowest` and `highest` [dims]: the ends of the joints' ranges in the policy's units. Nothing else is sent."""
         dims = spec.action.dims
+        self._lowest, self._highest = lowest, highest
         self._chunk = Chunk(spec.horizon, dims, round(spec.dt_s * 1e9))
         self._chunk.request = -1
         self._curve = Curve(dims)
         self._then = Reference(dims)
         self._ahead = Ahead(np.zeros((spec.horizon, dims), np.float32))
+
+    @classmethod
+    def of(cls, robot: Robot, spec: PolicySpec) -> Running:
+        """Of a policy whose actions are the positions of this robot's joints."""
+        lowest, highest = np.array([joint.position_rad for joint in robot.joints]).T / units_rad(robot, spec.action)
+        return cls(spec, lowest, highest)
 
     def keep(self, actions: Floats, published: Chunk) -> None:
         """`actions` [horizon, dims] became the chunk that has been `published`."""
@@ -40,10 +54,10 @@ class Running:
         for row in ahead.actions:
             if not self._curve.sample(chunk, observed_ns + known * chunk.dt_ns, self._then):
                 break
-            row[:] = self._then.position_rad
+            np.clip(self._then.position_rad, self._lowest, self._highest, out=row, casting="same_kind")
             known += 1
         ahead.known = known
-        ahead.committed = min(known, max(0, -((observed_ns - taken_ns) // chunk.dt_ns)))
+        ahead.committed = min(known, SHAPING + max(0, -((observed_ns - taken_ns) // chunk.dt_ns)))
         return ahead if known else None
 
     def example(self) -> Ahead:

@@ -199,7 +199,7 @@ def _assemble(
         space=space,
         recording=recording,
         chunks=None if black_box is None else black_box.rings.chunks,
-        running=Running(spec) if robot.motion.seam in ("committed", "guided") else None,
+        running=Running.of(robot, spec) if robot.motion.seam in ("committed", "guided") else None,
         ensemble=Ensemble(space.rows, len(robot.joints), dt_ns) if robot.motion.seam == "ensemble" else None,
     )
     if robot.policy.instruction:

@@ -20,7 +20,7 @@ SHARE = 0.5
 """Of the limits of acceleration and jerk, for an offset of `USUAL_RAD`: the rest is for the chunk itself."""
 USUAL_RAD = 0.1
 """Greater ones are for safety to cope with: such as of a task's first chunk, which may begin far from the arm."""
-FASTEST_PER_S = 12.0
+FASTEST_PER_S = 18.0
 """λ of a robot whose limits allow more. Half of an offset is gone after 2.7/λ, 99 % after 8.4/λ."""
 OVER = 20.0
 """λ·t at which less than 10⁻⁶ of it is left."""

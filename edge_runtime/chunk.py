@@ -35,7 +35,7 @@ class Chunk:
         self.ready_ns = 0
         """When the inference ended."""
         self.start_ns = 0
-        """When the first row is due: the observation for actions that say where to be, later for those that say how far."""
+        """When the first row is due: the observation where actions say where to be, later where they say how far."""
         self.rests = False
         """The arm is meant to rest in the last row: the chunk has not run out before it is too old."""
         self.sequence = 0

@@ -79,7 +79,7 @@ class Follow:
         """Begin the seam at the last setpoint, which was emitted for `t_ns`."""
         then, offset = self._then, self._offset
         blend.forget()
-        if self._curve.sample(chunk, t_ns, then):
+        if self._curve.sample(chunk, max(t_ns, chunk.start_ns), then):
             self._limiter.emitted(offset)
             with np.errstate(over="ignore", invalid="ignore"):  # what is no number in it safety refuses
                 offset[0] -= then.position_rad

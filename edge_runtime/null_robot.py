@@ -48,6 +48,7 @@ def describe(spec: PolicySpec, takes: Sequence[Take], rate_hz: float, bundle: Pa
             for c in spec.cameras
         ),
         buses=(config.Bus(name="null", kind="null", port="follow", joints=_joints(spec, takes)),),
+        motion=config.Motion(seam="none"),  # what the policy asks for, not what would become of it on an arm
         control=config.Control(rate_hz=RATE_HZ, socket=str(socket)),
         deadlines=config.Deadlines(
             frame_age_ms=max(usual.frame_age_ms, LATE_FRAMES * period_ms),

@@ -118,7 +118,7 @@ class Drive:
             arrived=threading.Event(),
             report=_refuse,
             space=JointSpace(spec.horizon, units_rad(robot, spec.state), units_rad(robot, spec.action)),
-            running=Running(spec) if seam in ("committed", "guided") else None,
+            running=Running.of(robot, spec) if seam in ("committed", "guided") else None,
             ensemble=Ensemble(spec.horizon, n, dt_ns) if seam == "ensemble" else None,
         )
         self._ready_ns = self._next_ns = 0
