@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_runtime.bundle_spec import PolicySpec
 from edge_runtime.chunk import Chunk
@@ -10,6 +11,7 @@ from edge_runtime.config import Robot
 from edge_runtime.curve import Curve
 from edge_runtime.fit import units_rad
 from edge_runtime.limits import Floats as Doubles
+from edge_runtime.limits import stepwise_joints
 from edge_runtime.policies.base import Ahead, Floats
 from edge_runtime.reference import Reference
 
@@ -20,10 +22,16 @@ SHAPING = 1
 class Running:
     """The chunk that was published last. Belongs to the inference thread."""
 
-    def __init__(self, spec: PolicySpec, lowest: Doubles, highest: Doubles) -> None:
-        """`lowest` and `highest` [dims]: the ends of the joints' ranges in the policy's units. Nothing else is sent."""
+    def __init__(
+        self, spec: PolicySpec, lowest: Doubles, highest: Doubles, stepwise: NDArray[np.bool_] | None = None
+    ) -> None:
+        """`lowest` and `highest` [dims]: the ends of the joints' ranges in the policy's units. Nothing else is sent.
+
+        `stepwise` [dims]: the joints that go from action to action in steps.
+        """
         dims = spec.action.dims
         self._lowest, self._highest = lowest, highest
+        self._stepwise = stepwise
         self._chunk = Chunk(spec.horizon, dims, round(spec.dt_s * 1e9))
         self._chunk.request = -1
         self._curve = Curve(dims)
@@ -34,7 +42,7 @@ class Running:
     def of(cls, robot: Robot, spec: PolicySpec) -> Running:
         """Of a policy whose actions are the positions of this robot's joints."""
         lowest, highest = np.array([joint.position_rad for joint in robot.joints]).T / units_rad(robot, spec.action)
-        return cls(spec, lowest, highest)
+        return cls(spec, lowest, highest, stepwise_joints(robot))
 
     def keep(self, actions: Floats, published: Chunk) -> None:
         """`actions` [horizon, dims] became the chunk that has been `published`."""
@@ -54,6 +62,9 @@ class Running:
         for row in ahead.actions:
             if not self._curve.sample(chunk, observed_ns + known * chunk.dt_ns, self._then):
                 break
+            t_ns = observed_ns + known * chunk.dt_ns
+            if self._stepwise is not None:
+                np.copyto(self._then.position_rad, chunk.rows[chunk.due(t_ns)], where=self._stepwise)
             np.clip(self._then.position_rad, self._lowest, self._highest, out=row, casting="same_kind")
             known += 1
         ahead.known = known

@@ -200,7 +200,7 @@ def _assemble(
         recording=recording,
         chunks=None if black_box is None else black_box.rings.chunks,
         running=Running.of(robot, spec) if robot.motion.seam in ("committed", "guided") else None,
-        ensemble=Ensemble(space.rows, len(robot.joints), dt_ns) if robot.motion.seam == "ensemble" else None,
+        ensemble=Ensemble.of(robot, space.rows, dt_ns) if robot.motion.seam == "ensemble" else None,
     )
     if robot.policy.instruction:
         director.prompt = policy.prompt(robot.policy.instruction)

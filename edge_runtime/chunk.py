@@ -23,6 +23,10 @@ class Chunk:
         "start_ns",
     )
 
+    def due(self, t_ns: int) -> int:
+        """The row that was due last at `t_ns`; the first before there was one, the last behind it."""
+        return min(max((t_ns - self.start_ns) // self.dt_ns, 0), len(self.rows) - 1)
+
     def __init__(self, rows: int, n: int, dt_ns: int) -> None:
         self.actions: Floats = np.zeros((rows, n))
         self.rows: tuple[Floats, ...] = tuple(self.actions)

@@ -14,7 +14,7 @@ from edge_runtime.estop import Estops
 from edge_runtime.events import Report
 from edge_runtime.follow import Follow
 from edge_runtime.hand import HandSource
-from edge_runtime.limits import Floats, Limits
+from edge_runtime.limits import Floats, Limits, stepwise_joints
 from edge_runtime.link import IDLE, Link, Order, Request
 from edge_runtime.pacer import Pacer
 from edge_runtime.policies.base import Prompt
@@ -81,7 +81,7 @@ class Director:
             limiter,
             pacer.period_ns,
             blend=robot.motion.seam != "none",
-            stepwise=tuple(joint.stepwise for joint in robot.joints),
+            stepwise=stepwise_joints(robot),
         )
         self._stop = Stop(limiter)
         readings = hand.readings if hand is not None else None

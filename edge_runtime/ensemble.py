@@ -9,9 +9,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_runtime.chunk import Chunk
+from edge_runtime.config import Robot
 from edge_runtime.curve import Curve
+from edge_runtime.limits import stepwise_joints
 from edge_runtime.reference import Reference
 
 M = 0.01
@@ -21,13 +24,20 @@ M = 0.01
 class Ensemble:
     """The mean of a request's chunks. Belongs to the inference thread."""
 
-    def __init__(self, rows: int, n: int, dt_ns: int) -> None:
+    def __init__(self, rows: int, n: int, dt_ns: int, stepwise: NDArray[np.bool_] | None = None) -> None:
+        """`stepwise` [n]: joints that are open or closed and nothing between: of them the newest chunk decides."""
+        self._smooth = True if stepwise is None else ~stepwise
         self._mean = Chunk(rows, n, dt_ns)
         self._mean.request = -1
         self._counts = [0] * rows
         """How many chunks each row of the mean is made of."""
         self._curve = Curve(n)
         self._then = Reference(n)
+
+    @classmethod
+    def of(cls, robot: Robot, rows: int, dt_ns: int) -> Ensemble:
+        """Of chunks of `rows` rows for this robot."""
+        return cls(rows, len(robot.joints), dt_ns, stepwise_joints(robot))
 
     def add(self, chunk: Chunk) -> None:
         """Put the mean in the place of the rows of `chunk`."""
@@ -39,7 +49,7 @@ class Ensemble:
             if known and self._curve.sample(mean, t_ns, self._then):
                 count = self._counts[min((t_ns - mean.start_ns) // mean.dt_ns, len(self._counts) - 1)]
                 share = _weight(count) / sum(_weight(i) for i in range(count + 1))
-                chunk.actions[k] += (1.0 - share) * (self._then.position_rad - row)
+                np.add(row, (1.0 - share) * (self._then.position_rad - row), out=row, where=self._smooth)
                 counts[k] = count
             counts[k] += 1
         np.copyto(mean.actions, chunk.actions)

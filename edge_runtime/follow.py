@@ -18,11 +18,17 @@ class Follow:
     """The motion of a task. Without a chunk, and behind a chunk's last action, the arm comes to rest."""
 
     def __init__(
-        self, limits: Limits, limiter: Limiter, period_ns: int, *, blend: bool = True, stepwise: tuple[bool, ...] = ()
+        self,
+        limits: Limits,
+        limiter: Limiter,
+        period_ns: int,
+        *,
+        blend: bool = True,
+        stepwise: NDArray[np.bool_] | None = None,
     ) -> None:
         """Sampled every `period_ns`. Without `blend` a new chunk is followed as it is, and safety copes with the jump.
 
-        `stepwise` says of each joint whether it goes from action to action in steps; none does where it is empty.
+        `stepwise` [n]: the joints that go from action to action in steps.
         """
         n = len(limits.names)
         self.chunk: Chunk | None = None
@@ -34,7 +40,7 @@ class Follow:
         self._stop = Stop(limiter)
         self._curve = Curve(n)
         self._blend = Blend(limits) if blend else None
-        self._stepwise = np.array(stepwise, dtype=np.bool_) if any(stepwise) else None
+        self._stepwise = stepwise
         self._period_ns = period_ns
         self._then = Reference(n)
         self._offset: Floats = np.zeros((3, n))
@@ -76,11 +82,12 @@ class Follow:
         self._curve.forget()
 
     def _join(self, chunk: Chunk, t_ns: int, blend: Blend) -> None:
-        """Begin the seam at the last setpoint, which was emitted for `t_ns`."""
+        """Begin the seam at the last setpoint, emitted for `t_ns`. Before its start a chunk has gone on evenly."""
         then, offset = self._then, self._offset
         blend.forget()
         if self._curve.sample(chunk, max(t_ns, chunk.start_ns), then):
             self._limiter.emitted(offset)
+            offset[0] += then.velocity_rad_s * (max(chunk.start_ns - t_ns, 0) / 1e9)
             with np.errstate(over="ignore", invalid="ignore"):  # what is no number in it safety refuses
                 offset[0] -= then.position_rad
                 offset[1] -= then.velocity_rad_s
@@ -88,7 +95,6 @@ class Follow:
                 blend.begin(offset, t_ns)
 
     def _step(self, chunk: Chunk, t_ns: int, out: Reference, stepwise: NDArray[np.bool_]) -> None:
-        k = min(max((t_ns - chunk.start_ns) // chunk.dt_ns, 0), len(chunk.rows) - 1)
-        np.copyto(out.position_rad, chunk.rows[k], where=stepwise)
+        np.copyto(out.position_rad, chunk.rows[chunk.due(t_ns)], where=stepwise)
         np.copyto(out.velocity_rad_s, 0.0, where=stepwise)
         np.copyto(out.acceleration_rad_s2, 0.0, where=stepwise)

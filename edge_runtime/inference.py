@@ -193,13 +193,17 @@ class Inference:
         """A new request begins with new pictures, whatever the policy keeps of the ones before."""
         if request.number != self._number:
             self._number = request.number
-            getattr(self._policy, "renew", lambda: None)()
+            self._renew_prefix()
+
+    def _renew_prefix(self) -> None:
+        """The next chunk is made from new pictures."""
+        getattr(self._policy, "renew", lambda: None)()
 
     def _ahead(self, request: Request, observed_ns: int, began_ns: int) -> Ahead | None:
         """What control will have sent of the running chunk when it follows the one that is inferred now."""
         if self._running is None:
             return None
-        taken_ns = began_ns + self._delay.estimate_ns + self._link.lead_ns
+        taken_ns = began_ns + self._delay.estimate_ns + self._link.wait_ns + self._link.lead_ns
         return self._running.ahead(request.number, observed_ns, taken_ns)
 
     def _call(self, prompt: Prompt, ahead: Ahead | None) -> None:
@@ -216,6 +220,7 @@ class Inference:
 
     def _fail(self, request: Request, cause: str, event: str = "inference failed") -> None:
         self.failed += 1
+        self._renew_prefix()
         if self._link.failure != (request.number, cause):
             self._report(event, cause)
         self._link.failure = (request.number, cause)
@@ -224,8 +229,10 @@ class Inference:
     def _run(self) -> None:
         try:
             for _ in range(WARM_UPS):
+                began_ns = self._clock.now_ns()
                 with suppress(MalformedTokens):  # of a picture of nothing: it has inferred all the same
                     self._call(self._warm_prompt, None if self._running is None else self._running.example())
+                self._delay.add(self._clock.now_ns() - began_ns)
         except Exception as error:  # noqa: BLE001  raised again by `start`, in the thread that waits for it
             self._broken = error
             return

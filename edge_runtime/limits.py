@@ -35,3 +35,9 @@ class Limits:
             acceleration=np.array([j.acceleration_rad_s2 for j in joints]),
             jerk=np.array([j.jerk_rad_s3 for j in joints]),
         )
+
+
+def stepwise_joints(robot: Robot) -> NDArray[np.bool_] | None:
+    """[n] which joints go from action to action in steps; None where none does."""
+    found = np.array([joint.stepwise for joint in robot.joints])
+    return found if found.any() else None

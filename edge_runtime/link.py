@@ -41,6 +41,8 @@ class Link:
         """Written by inference."""
         self.lead_ns = 0
         """Written by control: how long a setpoint takes until the motor acts on it."""
+        self.wait_ns = 0
+        """Written by control before it begins: the longest that a chunk waits for the setpoint that takes it up."""
         self.inference_started_ns = 0
         """Heartbeat, written by inference: when the inference in flight began, 0 between two."""
         self.failure = (0, "")

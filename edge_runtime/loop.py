@@ -112,6 +112,7 @@ class ControlLoop:
         self._reference = Reference(len(limits.names))
         self.pacer = Pacer(clock, period_ns)
         self.buses = Buses(buses, clock, self._cycle_ns, calibrated.checker(robot), exchange)
+        link.wait_ns = period_ns + self.pacer.lead_ns
         self.limiter = Limiter(limits, period_ns / 1e9, Workspace.of(robot))
         follow_ns = calibrated.actuator_delay_ns(robot)
         self.effort = Effort(robot, period_ns, DELAY_NS if follow_ns is None else follow_ns, events.report)

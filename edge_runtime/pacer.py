@@ -24,7 +24,7 @@ class Pacer:
     def __init__(self, clock: Clock, period_ns: int) -> None:
         self._clock = clock
         self._apart_ns = int(APART * period_ns)
-        self._lead_ns = min(LEAD_NS, int(LEAD_SHARE * period_ns))
+        self.lead_ns = min(LEAD_NS, int(LEAD_SHARE * period_ns))
         self._passed = 0
         self.period_ns = period_ns
         self.due_ns = clock.now_ns()
@@ -51,7 +51,7 @@ class Pacer:
         self._waited_for_ns = self.due_ns
         too_soon_ns = max(0, self.sent_ns + self._apart_ns - self.due_ns)
         self._pass(-(-too_soon_ns // self.period_ns))
-        self._clock.sleep_until(self.due_ns - self._lead_ns)
+        self._clock.sleep_until(self.due_ns - self.lead_ns)
         self._pass((self._clock.now_ns() - self.due_ns) // self.period_ns)
         self.skipped, self._passed = self._passed, 0
 

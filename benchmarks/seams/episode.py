@@ -29,7 +29,7 @@ from edge_runtime.ensemble import Ensemble
 from edge_runtime.fit import units_rad
 from edge_runtime.follow import Follow
 from edge_runtime.inference import Inference
-from edge_runtime.limits import Floats, Limits
+from edge_runtime.limits import Floats, Limits, stepwise_joints
 from edge_runtime.link import Link, Request
 from edge_runtime.policies.base import Floats as Numbers
 from edge_runtime.policies.base import Observation, Prompt
@@ -104,9 +104,11 @@ class Drive:
         self._clock = FakeClock(1)  # of a capture time, 0 means that there is none
         self._limiter = Limiter(limits, self._tick_ns / 1e9)
         self._limiter.start_from(self._episode.world.position_rad)
-        stepwise = tuple(joint.stepwise for joint in robot.joints)
-        self._follow = Follow(limits, self._limiter, self._tick_ns, blend=seam != "none", stepwise=stepwise)
+        self._follow = Follow(
+            limits, self._limiter, self._tick_ns, blend=seam != "none", stepwise=stepwise_joints(robot)
+        )
         self._link = Link(spec.horizon, n, dt_ns)
+        self._link.wait_ns = self._tick_ns
         thinker = _Thinker(runner, self._episode, self._clock, delay_ns)
         self._request = Request(1, thinker.prompt(self._episode.instruction))
         self._inference = Inference(
@@ -119,7 +121,7 @@ class Drive:
             report=_refuse,
             space=JointSpace(spec.horizon, units_rad(robot, spec.state), units_rad(robot, spec.action)),
             running=Running.of(robot, spec) if seam in ("committed", "guided") else None,
-            ensemble=Ensemble(spec.horizon, n, dt_ns) if seam == "ensemble" else None,
+            ensemble=Ensemble.of(robot, spec.horizon, dt_ns) if seam == "ensemble" else None,
         )
         self._ready_ns = self._next_ns = 0
         self._reference, self._before = Reference(n), Reference(n)

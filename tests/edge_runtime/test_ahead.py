@@ -55,3 +55,14 @@ def test_a_policy_can_be_warmed_up_with_all_of_it(running: Running) -> None:
     example = running.example()
     assert (example.known, example.committed) == (HORIZON, 1)
     assert np.isfinite(example.actions).all()
+
+
+def test_a_stepwise_joint_is_at_the_action_that_was_due_last() -> None:
+    joints = spec(("a", "b", "c"), ("base",))
+    made = Running(joints, np.full(3, -50.0), np.full(3, 50.0), stepwise=np.array([True, False, False]))
+    published = chunk(ACTIONS.astype(float), DT_NS)
+    published.request = 3
+    made.keep(ACTIONS, published)
+    found = ahead(made, T0 + DT_NS // 2, T0)
+    np.testing.assert_allclose(found.actions[:3, 0], [0.0, 1.0, 2.0])
+    np.testing.assert_allclose(found.actions[:3, 1], [10.5, 11.5, 12.5], atol=1e-5)

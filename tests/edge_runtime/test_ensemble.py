@@ -60,3 +60,12 @@ def test_a_chunk_that_came_too_late_to_overlap_is_what_it_says() -> None:
     chunk = said(2.0, T0 + 6 * DT)
     ensemble.add(chunk)
     assert (chunk.actions == 2.0).all()
+
+
+def test_of_a_stepwise_joint_the_newest_chunk_decides() -> None:
+    ensemble = Ensemble(6, 2, DT, stepwise=np.array([False, True]))
+    ensemble.add(said(0.0, T0))
+    chunk = said(1.0, T0)
+    ensemble.add(chunk)
+    assert chunk.actions[:, 0] == pytest.approx(0.5, abs=0.01)
+    assert (chunk.actions[:, 1] == 1.0).all()

@@ -148,6 +148,17 @@ def test_a_chunk_of_a_prefix_that_is_used_again_is_as_old_as_the_frames_behind_i
     assert len(renewed) == 2
 
 
+def test_an_inference_that_failed_is_followed_by_new_pictures() -> None:
+    bench, renewed = Bench(running=True), []
+    bench.infer()
+    bench.policy.renew = lambda: renewed.append(True)
+    for bad in (lambda o, out: 1 / 0, lambda o, out: out.fill(np.nan)):
+        bench.clock.advance(DT_NS)
+        bench.policy.act = bad
+        bench.infer()
+    assert len(renewed) == 2
+
+
 def test_more_committed_actions_than_the_policy_was_trained_with_are_said_once() -> None:
     bench = Bench(running=True)
     for beyond in (0, 0, 1, 2):

@@ -427,7 +427,7 @@ def test_a_policy_that_asks_for_what_cannot_be_is_a_fault_that_is_named(tmp_path
     bench.rig.until("HOLD")
     (cause,) = bench.rig.named("unreachable pose")
     assert "limit 20 mm" in cause
-    assert bench.rig.emitted()[-1] == pytest.approx(rest, abs=1e-6)
+    assert bench.rig.emitted()[-1] == pytest.approx(rest, abs=1e-3)  # what was left of the first seam
     assert bench.inference.space.counts() == {"poses not reached": 1}
 
 
