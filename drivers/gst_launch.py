@@ -7,6 +7,7 @@ import shlex
 
 from drivers.cameras.base import CameraSettings
 from drivers.errors import DriverError
+from drivers.masked import masked
 
 LAUNCH = "gst-launch-1.0"
 INSTALL = "apt install gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-libav"
@@ -37,11 +38,6 @@ def pipeline(settings: CameraSettings, fd: int) -> list[str]:
             f'camera {settings.name}: "{masked(settings.device)}" is none of csi:NUMBER, rtsp://…, "pipeline: …"'
         )
     return [*source, "!", *_words(_TAIL, settings, fd=fd)]
-
-
-def masked(text: str) -> str:
-    """`text` without the passwords of the addresses in it."""
-    return re.sub(r"(://[^/\s:@]*):[^/\s]*@", r"\1:***@", text)
 
 
 def reason(said: bytes) -> str:

@@ -121,14 +121,14 @@ class SerialPort:
             self.tap.received(view[:count])
             return count
 
-    def discard_input(self, scratch: memoryview) -> None:
-        """Throw away what has arrived so far.
+    def discard_input(self, scratch: memoryview, deadline_ns: int) -> None:
+        """Throw away what has arrived so far, until the deadline where it does not end.
 
         Whether there is anything is asked first: reading an empty terminal waits for the kernel's own worker, which has
         no priority (tty_buffer_flush_work).
         """
         self._check_open()
-        while self._waiting():
+        while self._waiting() and time.monotonic_ns() < deadline_ns:
             try:
                 count = os.readv(self._fd, [scratch])
                 self.tap.received(scratch[:count])

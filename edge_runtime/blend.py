@@ -37,7 +37,9 @@ class Blend:
         jerk, acceleration = SHARE * limits.jerk / USUAL_RAD, SHARE * limits.acceleration / (0.2305 * USUAL_RAD)
         self.rate_per_s = min(FASTEST_PER_S, float(np.min(np.cbrt(jerk))), float(np.min(np.sqrt(acceleration))))
         """λ, of all joints the slowest."""
-        self._c: Floats = np.zeros((3, n))
+        self._c: Floats = np.zeros((3, 3, n))
+        """By the power of t, for position, velocity and acceleration: what exp(-λt) is multiplied with."""
+        self._left: Floats = np.zeros((3, n))
         self._began_ns = 0
         self._fading = False
 
@@ -49,19 +51,23 @@ class Blend:
         """Fade `offset` [3, n]: position, velocity and acceleration of the arm less the chunk's at `t_ns`."""
         rate, (d, v, a) = self.rate_per_s, offset
         self._began_ns = t_ns
-        self._c[0] = d
-        self._c[1] = v + rate * d
-        self._c[2] = 0.5 * (a + rate * (2.0 * v + rate * d))
-        self._fading = bool(np.isfinite(self._c).all())
+        self._c[0] = d, v + rate * d, 0.5 * (a + rate * (2.0 * v + rate * d))
+        self._fading = bool(np.isfinite(self._c[0]).all())
+        if self._fading:
+            self._derive(*self._c[:2])
+            self._derive(*self._c[1:])
+
+    def _derive(self, p: Floats, out: Floats) -> None:
+        """The derivative of p·exp(-λt), which is (p' - λ·p)·exp(-λt), of a polynomial [3, n]."""
+        np.multiply(p, -self.rate_per_s, out=out)
+        out[0] += p[1]
+        out[1] += 2.0 * p[2]
 
     def add(self, t_ns: int, out: Reference) -> None:
         """Add what is left of the offset at `t_ns`."""
         t, rate = (t_ns - self._began_ns) / 1e9, self.rate_per_s
         if not self._fading or rate * t > OVER:
             return
-        c0, c1, c2 = self._c
         left = math.exp(-rate * t)
-        x, v, a = c0 + t * (c1 + t * c2), c1 + 2.0 * t * c2, 2.0 * c2
-        out.position_rad += left * x
-        out.velocity_rad_s += left * (v - rate * x)
-        out.acceleration_rad_s2 += left * (a - 2.0 * rate * v + rate * rate * x)
+        np.dot((left, left * t, left * t * t), self._c, out=self._left)
+        out.rows += self._left

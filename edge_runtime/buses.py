@@ -24,8 +24,6 @@ ACTION_NS = 1_000_000_000
 """Longest time for one attempt of a call outside the cycle."""
 CALLS = 5
 """Most calls that one bus gets in an action here: aim, switch on, read, watch, let go."""
-OLDEST_NS = 20_000_000
-"""How late a setpoint may go out that was ready in time. The motors have stood still by then: they go on from rest."""
 ATTEMPTS = 3
 """How often the safe action is tried on a bus."""
 
@@ -42,8 +40,9 @@ class Line:
         """Where its joints are among all."""
         self.setpoint_rad = setpoint_rad[part]
         self.measured_rad = measured_rad[part]
-        self.unsent = False
-        """The last setpoint was not handed to the motors."""
+        self.told = 0
+        """How many of its joints, in their order, the last setpoint has reached: all, none, or some on a bus that tells
+        one after another."""
         self.misses = 0
         """Cycles in a row that failed."""
         self.missed = 0
@@ -62,6 +61,16 @@ class Line:
         """What the last failed call said."""
         self._failed = False
         self._motors: tuple[Identity, ...] = ()
+
+    @property
+    def unsent(self) -> bool:
+        """The last setpoint was not handed to all of its motors."""
+        return self.told < len(self.setpoint_rad)
+
+    @property
+    def untold(self) -> slice:
+        """The joints that it was not handed to, among all."""
+        return slice(self.part.start + self.told, self.part.stop)
 
     def fail(self, error: DriverError) -> None:
         """A call of this cycle failed."""
@@ -127,7 +136,6 @@ class Buses:
         self.ended_ns = 0
         self.setpoint_rad: Floats = np.zeros(sum(sizes))
         self.measured_rad: Floats = np.zeros(sum(sizes))
-        self.velocity_rad_s: Floats = np.zeros(sum(sizes))
         self.heard: NDArray[np.bool_] = np.zeros(sum(sizes), dtype=np.bool_)
         """Whose position is from the last cycle."""
         self.current_a: Floats = np.zeros(sum(sizes))
@@ -143,30 +151,35 @@ class Buses:
         self._motors = [(line, index) for line in self.lines for index in range(len(line.bus.settings.motors))]
         self._next_motor = 0
 
-    def cycle(self, due_ns: int, write: bool) -> None:
+    @property
+    def velocity_rad_s(self) -> Floats:
+        """[n], as the motors said last; put together where it is asked for, which few ticks do."""
+        return np.concatenate([line.bus.state.velocity_rad_s for line in self.lines])
+
+    def cycle(self, due_ns: int, write: bool, latest_ns: int) -> None:
         """Wait for the slot; send `setpoint_rad` if that is to be done; fill `measured_rad`.
 
-        A setpoint that has waited for `OLDEST_NS` more than it had to, because the process stood still, is not sent.
+        A setpoint whose turn comes after `latest_ns`, because the process stood still, is not sent.
         """
         if self._exchange is not None and (cycles := self._stage(write)):
-            self._exchange.run(due_ns, due_ns + OLDEST_NS, cycles)
+            self._exchange.run(due_ns, latest_ns, cycles)
             self.began_ns, self.sent_ns, self.ended_ns = self._exchange.stamps
-            self._finish(cycles, write and not self._too_late(due_ns))
+            self._finish(cycles, write and not self._too_late(latest_ns))
             return
         self._clock.sleep_until(due_ns)
         self.began_ns = self._clock.now_ns()
-        if write and not self._too_late(due_ns):
+        if write and not self._too_late(latest_ns):
             self.write(self.began_ns)
         self.sent_ns = self._clock.now_ns()
         self.read(self.began_ns)
         self.ended_ns = self._clock.now_ns()
 
-    def _too_late(self, due_ns: int) -> bool:
+    def _too_late(self, latest_ns: int) -> bool:
         """Whether a setpoint for this slot was too old to be sent when it came."""
-        late = self.began_ns > due_ns + OLDEST_NS
+        late = self.began_ns > latest_ns
         if late:
             for line in self.lines:
-                line.unsent = True
+                line.told = 0
         return late
 
     def _stage(self, write: bool) -> Sequence[Cycle] | None:
@@ -212,9 +225,9 @@ class Buses:
     def _send(self, line: Line, send: Callable[[int], None], deadline_ns: int) -> None:
         try:
             send(deadline_ns)
-            line.unsent = False
+            line.told = len(line.setpoint_rad)
         except DriverError as error:
-            line.unsent = True
+            line.told = line.bus.told
             line.fail(error)
 
     def _hear(self, line: Line, hear: Callable[[int], None], deadline_ns: int) -> None:
@@ -230,7 +243,6 @@ class Buses:
         """Keep what a bus has just said of its joints."""
         state, part = line.bus.state, line.part
         line.take_state()
-        self.velocity_rad_s[part] = state.velocity_rad_s
         self.heard[part] = True
         if line.bus.CURRENT_EACH_CYCLE:
             self.current_a[part] = state.current_a

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from drivers.errors import ProtocolError
+from drivers.masked import masked
 from edge_runtime import calibration_files as files
 from edge_runtime import plugins
 from edge_runtime.calibration_files import BusCalibration, CameraCalibration, LatencyCalibration, Motor
@@ -73,7 +74,7 @@ def check_cameras(robot: Robot) -> None:
             if found is not None and found.device != here:
                 command = f"run edge calibrate {'camera' if found is lens else 'latency'}"
                 raise ConfigError(
-                    f"{file(folder, one.name)} belongs to another camera: {one.device} is {here}, "
+                    f"{file(folder, one.name)} belongs to another camera: {masked(one.device)} is {here}, "
                     f"the file says {found.device}: {command}"
                 )
 

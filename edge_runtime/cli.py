@@ -22,7 +22,7 @@ from edge_runtime.commands import (
     run,
     talk,
 )
-from edge_runtime.errors import EdgeError
+from edge_runtime.errors import EdgeError, printable
 from edge_runtime.suggest import did_you_mean
 
 SECTIONS: tuple[tuple[str, tuple[click.Command, ...]], ...] = (
@@ -108,5 +108,5 @@ def _usage(error: click.ClickException) -> str:
 
 def _say(message: str, code: int) -> int:
     sys.stdout.flush()
-    click.echo(f"edge: {' '.join(message.split())}", err=True)
+    click.echo(f"edge: {printable(' '.join(message.split()))}", err=True)
     return code

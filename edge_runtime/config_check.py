@@ -13,7 +13,7 @@ import msgspec
 from edge_runtime import calibrated as calibration
 from edge_runtime.config import Robot
 from edge_runtime.config_rules import problems
-from edge_runtime.errors import ConfigError
+from edge_runtime.errors import ConfigError, printable
 from edge_runtime.suggest import did_you_mean
 
 if sys.version_info >= (3, 11):
@@ -69,7 +69,7 @@ def _unknown_keys(value: object, kind: msgspec.inspect.Type, key: str) -> Iterat
         for name, inner in value.items():
             dotted = f"{key}.{name}" if key else name
             if name not in fields:
-                yield f"{_one_line(dotted)}: unknown key{did_you_mean(name, fields)}"
+                yield f"{printable(dotted)}: unknown key{did_you_mean(name, fields)}"
             else:
                 yield from _unknown_keys(inner, fields[name], dotted)
     elif isinstance(kind, msgspec.inspect.VarTupleType) and isinstance(value, list):
@@ -120,11 +120,7 @@ def _look_up(key: str, document: dict[str, Any]) -> tuple[object, object]:
 
 def _show(value: object) -> str:
     text = f'"{value}"' if isinstance(value, str) else str(value)
-    return _one_line(text if len(text) <= 60 else f"{text[:57]}…")
-
-
-def _one_line(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return printable(text if len(text) <= 60 else f"{text[:57]}…")
 
 
 def _absolute(robot: Robot, folder: Path) -> Robot:

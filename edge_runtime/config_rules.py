@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from drivers.masked import masked
 from edge_runtime import plugins
 from edge_runtime.config import Bus, Camera, Joint, Leader, Robot
 from edge_runtime.suggest import did_you_mean
@@ -182,4 +183,4 @@ def _unique(key: str, values: Iterable[object]) -> Iterator[str]:
         first = seen.setdefault(value, index)
         if first != index:
             shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
-            yield f"{key.format(index)}: {shown} is already that of {key.format(first)}"
+            yield f"{key.format(index)}: {masked(str(shown))} is already that of {key.format(first)}"

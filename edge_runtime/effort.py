@@ -7,6 +7,9 @@ A joint's following error is how far it stands outside of all that it was told w
 that follows as late as that, or sooner, has none, however fast it moves. Where the error is beyond the joint's limit
 for `stall_ms` the joint has stalled, or moves and does not follow. A joint that grips has no limit: what it closes on
 holds it back, and its torque limit holds the motor back.
+
+Plain numbers: for as many joints as an arm has, numpy takes longer to begin than this takes, and several times longer
+after the sleep that every tick begins with.
 """
 
 from __future__ import annotations
@@ -44,12 +47,10 @@ class Effort:
         self._report = report
         self._stall_ns = int(robot.deadlines.stall_ms * 1e6)
         self._overload_ns = int(robot.deadlines.overload_ms * 1e6)
-        self._limit_rad: Floats = np.array([following_rad(joint) for joint in joints])
-        self._told: Floats = np.zeros((1 + max(math.ceil(delay_ns / period_ns), 0), n))
+        self._limit_rad = [following_rad(joint) for joint in joints]
+        self._told = [[0.0] * n for _ in range(1 + max(math.ceil(delay_ns / period_ns), 0))]
         """The setpoints of the last delay, newest anywhere."""
         self._row = 0
-        self._error: Floats = np.zeros(n)
-        self._far: NDArray[np.bool_] = np.zeros(n, dtype=np.bool_)
         self._behind: dict[int, tuple[int, float]] = {}
         """Joints beyond their limit: since when, and where they stood."""
         self._drawing = [index for index, joint in enumerate(joints) if joint.current_a]
@@ -60,7 +61,7 @@ class Effort:
 
     def rest(self, position_rad: Floats) -> None:
         """Nothing is commanded: the joints are where they are."""
-        self._told[:] = position_rad
+        self._told = [position_rad.tolist()] * len(self._told)
         self._behind.clear()
         self.pushing.clear()
         for index in self._drawing:
@@ -81,14 +82,12 @@ class Effort:
         `current_a` from `current_ns`, 0 for a current that was never told.
         """
         self.pushing.clear()
-        self._told[self._row] = setpoint_rad
+        setpoints, positions = setpoint_rad.tolist(), measured_rad.tolist()
+        self._told[self._row] = setpoints
         self._row = (self._row + 1) % len(self._told)
-        np.subtract(setpoint_rad, measured_rad, out=self._error)
-        np.abs(self._error, out=self._error)
-        np.greater(self._error, self._limit_rad, out=self._far)
         cause = ""
-        if self._behind or self._far.any():
-            cause = self._follow(now_ns, measured_rad, heard)
+        if self._behind or self._any_far(setpoints, positions):
+            cause = self._follow(now_ns, positions, heard.tolist())
         for index in self._drawing:
             if current_ns[index] != self._drawn_ns[index]:
                 self._drawn_ns[index] = int(current_ns[index])
@@ -100,15 +99,21 @@ class Effort:
         """What happened and how often, by cause and joint: {"stalled elbow_flex": 1}."""
         return {f"{CAUSES[c]} {self._names[j]}": int(self.counts[c, j]) for c, j in np.argwhere(self.counts)}
 
-    def _follow(self, now_ns: int, measured_rad: Floats, heard: NDArray[np.bool_]) -> str:
+    def _any_far(self, setpoints_rad: list[float], positions_rad: list[float]) -> bool:
+        """Whether a joint is beyond its limit from the newest setpoint: none has an error where none is."""
+        for setpoint, position, limit in zip(setpoints_rad, positions_rad, self._limit_rad, strict=True):
+            if abs(setpoint - position) > limit:
+                return True
+        return False
+
+    def _follow(self, now_ns: int, positions_rad: list[float], heard: list[bool]) -> str:
         """Look at each joint that has told where it is. One that has not is as far behind as it was."""
         cause = ""
-        low, high = self._told.min(axis=0), self._told.max(axis=0)
-        np.maximum(low - measured_rad, measured_rad - high, out=self._error)
-        rows = (self._error.tolist(), self._limit_rad.tolist(), measured_rad.tolist(), heard.tolist())
-        for index, (error, limit, at, told) in enumerate(zip(*rows, strict=True)):
-            if not told:
+        rows = (zip(*self._told, strict=True), self._limit_rad, positions_rad, heard)
+        for index, (setpoints, limit, at, answered) in enumerate(zip(*rows, strict=True)):
+            if not answered:
                 continue
+            error = max(min(setpoints) - at, at - max(setpoints))
             if error <= limit:
                 self._behind.pop(index, None)
                 continue

@@ -2,8 +2,13 @@
 
 
 def one_line(error: object, most: int = 300) -> str:
-    """What a library says, without line breaks and no longer than `most`, to stand in an error of ours."""
-    return " ".join(str(error).split())[:most]
+    """What a library says, printable, without line breaks and no longer than `most`, to stand in an error of ours."""
+    return printable(" ".join(str(error).split()))[:most]
+
+
+def printable(text: str) -> str:
+    """`text` with a question mark for what a terminal would obey instead of showing it: escapes, line breaks."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 class EdgeError(Exception):

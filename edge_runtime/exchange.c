@@ -80,10 +80,10 @@ static int64_t waiting(int64_t fd)
     return ioctl((int)fd, FIONREAD, &count) < 0 ? -1 : count;
 }
 
-/* Of more than there is room for only the last part is kept. */
-static void discard_input(struct bus *bus)
+/* Of more than there is room for only the last part is kept; a line that never falls silent is left at the deadline. */
+static void discard_input(struct bus *bus, int64_t deadline_ns)
 {
-    while (waiting(bus->fd) > 0) {
+    while (waiting(bus->fd) > 0 && now_ns() < deadline_ns) {
         ssize_t count = read((int)bus->fd, bus->stale, (size_t)bus->room);
         if (count <= 0)
             return;
@@ -91,9 +91,10 @@ static void discard_input(struct bus *bus)
     }
 }
 
-/* Looks again and again, first a little sooner than the answers usually come. To poll an empty port, or to read from it, would wait for
- * the kernel's worker that hands on what a serial line has received (tty_buffer_flush_work). That worker has no
- * priority: on a busy machine it comes many milliseconds after any deadline. */
+/* Looks again and again, first a little sooner than the answers usually come: that is later than the bytes take on the
+ * line, and one look in a cycle as a rule. To poll an empty port, or to read from it, would wait for the kernel's worker
+ * that hands on what a serial line has received (tty_buffer_flush_work). That worker has no priority: on a busy machine
+ * it comes many milliseconds after any deadline. */
 static int64_t wait_for_answers(struct bus *bus, int64_t deadline_ns)
 {
     int64_t look_ns = now_ns() + bus->usual_ns - bus->usual_ns / 32;
@@ -122,10 +123,11 @@ static void gather(struct bus *bus, int64_t deadline_ns)
 
 static void ask(struct bus *bus, int64_t began_ns)
 {
-    discard_input(bus);
+    int64_t deadline_ns = began_ns + bus->read_ns;
+    discard_input(bus, deadline_ns);
     bus->asked = hand_over(bus->fd, bus->question, bus->question_size);
     if (bus->asked == bus->question_size)
-        gather(bus, began_ns + bus->read_ns);
+        gather(bus, deadline_ns);
 }
 
 int64_t layout(void)

@@ -52,12 +52,15 @@ class Workspace(NamedTuple):
 
     @classmethod
     def of(cls, robot: Robot) -> Workspace | None:
-        """That of robot.toml, None where it has none. Raises `ConfigError` where it does not fit the URDF, and where a
-        stop would have to be looked at in more than `MOST_PIECES`.
+        """That of robot.toml, None where it has none.
+
+        Raises `ConfigError` where it does not fit the URDF, where the arm hangs on more than one bus, and where a stop
+        would have to be looked at in more than `MOST_PIECES`.
         """
         if robot.workspace is None:
             return None
         joints, index = arm_joints(robot)
+        _refuse_two_buses(robot, index)
         tip = Tip(joints)
         _refuse_slow(tip, [robot.joints[i] for i in index])
         return cls(tip, index, robot.workspace.low, robot.workspace.high)
@@ -75,6 +78,17 @@ def side(tip: Vector, low: Sequence[float], high: Sequence[float]) -> int:
         if tip[axis] > high[axis] + SLACK_M:
             return 2 * axis + 1
     return INSIDE
+
+
+def _refuse_two_buses(robot: Robot, index: Sequence[int]) -> None:
+    """Where one bus loses a setpoint and another does not, the arm is in no state whose stop was proved."""
+    owners = [bus.name for bus in robot.buses for _ in bus.joints]
+    found = sorted({owners[i] for i in index})
+    if len(found) > 1:
+        raise ConfigError(
+            f"workspace: the joints that move {robot.kinematics.tip} are on buses {' and '.join(found)}, and where one "
+            "loses a setpoint their stop may leave the box: put them on one bus, or leave [workspace] out"
+        )
 
 
 def _refuse_slow(tip: Tip, joints: Sequence[Joint]) -> None:
@@ -98,6 +112,7 @@ class Fence:
         self._tip, self._index = workspace.tip, workspace.joints
         self._low, self._high = workspace.low, workspace.high
         self._lowest, self._highest = list(workspace.low), list(workspace.high)
+        self._kept: tuple[list[float], list[float]]
         self._q = [guard.p for guard in self._guards]
         self._pieces: int
         self._piece_s: float
@@ -105,9 +120,15 @@ class Fence:
         """[side, joint]: how often a joint was stopped because it would have carried the tip out there."""
 
     def keep(self) -> None:
+        """Remember the box for `go_back`, as the guards have just remembered their states."""
+        self._kept = self._lowest[:], self._highest[:]
+
+    def go_back(self) -> None:
+        """What was emitted since `keep` was not, after all."""
+        self._lowest, self._highest = self._kept
+
+    def begin(self) -> None:
         """Before the guards follow a reference. An arm at rest outside the box may stay there, or come in."""
-        for guard in self._guards:
-            guard.keep()
         if all(guard.v == 0.0 and guard.a == 0.0 for guard in self._guards):
             self._reach_out(self._tip.at([guard.p for guard in self._guards]))
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
-
 from edge_runtime.limits import Floats
 
 MOVED_RAD = 0.1
@@ -30,19 +28,19 @@ class Frozen:
 
     def __init__(self, cameras: Sequence[Shown], joints: int) -> None:
         self._cameras = cameras
-        self._where: list[Floats] = [np.zeros(joints) for _ in cameras]
+        self._where = [[0.0] * joints for _ in cameras]
         """Measured positions when each camera's picture was last new."""
         self._moved = [False] * len(cameras)
         """Whether a joint has since been elsewhere; it may have come back."""
-        self._way: Floats = np.zeros(joints)
 
     def check(self, measured_rad: Floats, out_ns: list[int]) -> None:
         """Once a tick: write for how long each camera's picture has been the same although the arm has moved."""
+        positions = measured_rad.tolist()
         for index, camera in enumerate(self._cameras):
-            frozen_ns, where = camera.frozen_ns, self._where[index]
+            frozen_ns = camera.frozen_ns
             if not frozen_ns:
-                where[:], self._moved[index] = measured_rad, False
-            np.subtract(measured_rad, where, out=self._way)
-            np.abs(self._way, out=self._way)
-            self._moved[index] |= bool(self._way.max() >= MOVED_RAD)
+                self._where[index], self._moved[index] = positions, False
+            elif not self._moved[index]:
+                ways = zip(positions, self._where[index], strict=True)
+                self._moved[index] = any(abs(now - then) >= MOVED_RAD for now, then in ways)
             out_ns[index] = frozen_ns if self._moved[index] else 0

@@ -147,8 +147,8 @@ class Guard:
         return self._brake.lowest >= self._lowest - SLACK and self._brake.highest <= self._highest + SLACK
 
     def _emit(self, p: float, v: float, a: float) -> bool:
-        """Emit this state if a stop from there exists."""
-        if not self._fits(p, v, a):
+        """Emit this state if it is no farther than velocity leads in a period, and a stop from there exists."""
+        if abs(p - self.p) > self._step or not self._fits(p, v, a):
             return False
         self.p, self.v, self.a = p, v, a
         return True
@@ -204,14 +204,18 @@ class Guard:
     def _farthest(self, side: float) -> float:
         """The acceleration after this period that velocity, acceleration and jerk allow at most, towards `side`.
 
-        For b > 0, v + (a + b)·T/2 + b²/(2J) = V: what is left without b. For b < 0, v + (a + b)·T/2 = V.
+        For b > 0, v + (a + b)·T/2 + b²/(2J) = V: what is left without b; it takes a whole period to be without a small
+        b: v + (a + b)·T/2 + b·T/2 = V. For b < 0, v + (a + b)·T/2 = V.
         """
         t = self.period_s
         a = side * self.a
         room = (self.velocity - side * self.v) / t - 0.5 * a
         step = self.jerk * t
-        b = 0.5 * step * (math.sqrt(1.0 + 8.0 * max(room, 0.0) / step) - 1.0) + 2.0 * min(room, 0.0)
-        return side * min(b, self.acceleration, a + step)
+        if room < 0.0:
+            b = 2.0 * room
+        else:
+            b = min(room, 0.5 * step * (math.sqrt(1.0 + 8.0 * room / step) - 1.0))
+        return side * max(min(b, self.acceleration, a + step), a - step)
 
     def _excess(self, side: float, b: float, p: float, v: float, a: float) -> float:
         """How far beyond the reference, or beyond the range, the stop ends."""

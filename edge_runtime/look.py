@@ -12,6 +12,7 @@ import numpy as np
 
 from drivers.cameras.base import Frame
 from drivers.errors import DriverError
+from drivers.masked import masked
 from edge_runtime import config
 from edge_runtime.devices import make_camera
 from edge_runtime.errors import EdgeError
@@ -57,7 +58,7 @@ class Look:
         return {
             "name": camera.name,
             "kind": camera.kind,
-            "device": camera.device,
+            "device": masked(camera.device),
             "mode": {"width": camera.width, "height": camera.height, "fps": camera.fps, "format": camera.format},
             "error": self.error or None,
             "rate_hz": round(self.rate_hz, 2),

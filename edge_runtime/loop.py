@@ -33,6 +33,7 @@ from edge_runtime.recorder import Ticks
 from edge_runtime.recovery import Recovery
 from edge_runtime.reference import Reference
 from edge_runtime.safety import Limiter
+from edge_runtime.silence import Silence
 from edge_runtime.states import SAFE, Command, State
 from edge_runtime.torque import Pet, Torque
 from edge_runtime.watchdog import Readings, Watchdog
@@ -114,6 +115,7 @@ class ControlLoop:
         self.buses = Buses(buses, clock, self._cycle_ns, calibrated.checker(robot), exchange)
         link.wait_ns = period_ns + self.pacer.lead_ns
         self.limiter = Limiter(limits, period_ns / 1e9, Workspace.of(robot))
+        self._silence = Silence(len(limits.names), period_ns)
         follow_ns = calibrated.actuator_delay_ns(robot)
         self.effort = Effort(robot, period_ns, DELAY_NS if follow_ns is None else follow_ns, events.report)
         self.watchdog = Watchdog(robot.deadlines, [c.name for c in cameras], self.buses.lines, events.report)
@@ -182,6 +184,8 @@ class ControlLoop:
         self._pet(self._stuck_s)
 
     def _sample(self) -> None:
+        for joint in self._silence.over(self.pacer.due_ns):
+            self.limiter.stand(joint)
         if self.pacer.skipped:
             self.director.postpone(self.pacer.skipped * self.pacer.period_ns)
         if self._ticks.total % KEPT == 0:
@@ -195,21 +199,29 @@ class ControlLoop:
         """The slot comes: the setpoint goes out, where there is one, and the joints are read."""
         buses, pacer = self.buses, self.pacer
         due_ns = pacer.due_ns
-        buses.cycle(due_ns, drives)
+        buses.cycle(due_ns, drives, self._silence.latest_ns(due_ns))
         pacer.wake(buses.began_ns)
         self._sent_ns = self._sensor_age_ns = -1
         if not drives:
             return
-        for line in buses.lines:
-            if line.unsent:
-                self.limiter.take_back(line.part)
-        if all(line.unsent for line in buses.lines):
+        self._settle()
+        if not any(line.told for line in buses.lines):
             return
         capture_ns = self.director.chunk_ns
         self._sensor_age_ns = buses.sent_ns - capture_ns if capture_ns else -1
         self._sent_ns = pacer.lateness_ns + buses.sent_ns - buses.began_ns
         self._send.add(buses.sent_ns - due_ns)
         pacer.sent_ns = buses.sent_ns
+
+    def _settle(self) -> None:
+        """The setpoints that went out end a silence; those that did not are taken back."""
+        buses = self.buses
+        for line in buses.lines:
+            untold = line.untold
+            self._silence.end(line.part.start, untold.start, buses.began_ns)
+            if line.unsent:
+                self.limiter.take_back(untold)
+                buses.setpoint_rad[untold] = self.limiter.position_rad[untold]
 
     def _watch(self) -> None:
         """Nothing is written: the setpoint is wherever the joints are."""

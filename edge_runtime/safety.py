@@ -7,6 +7,7 @@ workspace, holds the tip inside it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,8 +33,6 @@ class Limiter:
             )
         ]
         self._fence = None if workspace is None else Fence(workspace, self._guards)
-        self._finite: NDArray[np.bool_] = np.zeros(n, dtype=np.bool_)
-        self._before: Floats = np.zeros(n)
         self.position_rad: Floats = np.zeros(n)
         """The setpoint emitted last."""
         self.counts: NDArray[np.int64] = np.zeros((len(REASONS), n), dtype=np.int64)
@@ -57,15 +56,15 @@ class Limiter:
 
     def limit(self, wanted: Reference, out: Floats) -> str:
         """Write the next setpoint into `out` [n]; returns the names of the joints whose reference is not finite."""
-        self._before[:] = self.position_rad
-        refused = "" if wanted.rest else self._not_finite(wanted)
+        self._keep()
+        rows = wanted.rows.tolist()
+        refused = "" if wanted.rest else self._not_finite(rows)
         if wanted.rest or refused:
             for guard in self._guards:
                 guard.stop()
         else:
-            self._follow(wanted)
-        for index, guard in enumerate(self._guards):
-            out[index] = guard.p
+            self._follow(rows)
+        out[:] = [guard.p for guard in self._guards]
         self.position_rad[:] = out
         return refused
 
@@ -74,11 +73,24 @@ class Limiter:
         self.position_rad[joint] = position_rad
         self._guards[joint].rest(position_rad)
 
+    def stand(self, joint: int) -> None:
+        """One joint is at rest where the last setpoint has led it: it has been told nothing for too long."""
+        self._guards[joint].rest(self._guards[joint].p)
+
     def take_back(self, part: slice) -> None:
-        """The setpoint of these joints was not emitted after all: they come to rest where the one before it has led."""
-        self.position_rad[part] = self._before[part]
-        for guard, p in zip(self._guards[part], self._before[part].tolist(), strict=True):
-            guard.rest(p)
+        """The last setpoint of these joints was not emitted after all: they go on from the one before it."""
+        for joint in range(part.start, part.stop):
+            self._guards[joint].go_back()
+            self.position_rad[joint] = self._guards[joint].p
+        if self._fence is not None:
+            self._fence.go_back()
+
+    def _keep(self) -> None:
+        """Remember what was emitted last, for `take_back` and for the fence."""
+        for guard in self._guards:
+            guard.keep()
+        if self._fence is not None:
+            self._fence.keep()
 
     def counted(self) -> dict[str, int]:
         """What was limited and how often, by reason and joint: {"velocity elbow_flex": 3}."""
@@ -88,17 +100,15 @@ class Limiter:
     def _named(self, reasons: Sequence[str], counts: NDArray[np.int64]) -> dict[str, int]:
         return {f"{reasons[r]} {self._names[j]}": int(counts[r, j]) for r, j in np.argwhere(counts)}
 
-    def _not_finite(self, wanted: Reference) -> str:
-        finite = np.isfinite(wanted.position_rad, out=self._finite)
-        for row in (wanted.velocity_rad_s, wanted.acceleration_rad_s2):
-            finite &= np.isfinite(row)
-        self.counts[NOT_FINITE] += ~finite
-        return ", ".join(name for name, good in zip(self._names, finite, strict=True) if not good)
+    def _not_finite(self, rows: Sequence[Sequence[float]]) -> str:
+        bad = [index for index, row in enumerate(zip(*rows, strict=True)) if not all(map(math.isfinite, row))]
+        for index in bad:
+            self.counts[NOT_FINITE, index] += 1
+        return ", ".join(self._names[index] for index in bad)
 
-    def _follow(self, wanted: Reference) -> None:
+    def _follow(self, rows: Sequence[Sequence[float]]) -> None:
         if self._fence is not None:
-            self._fence.keep()
-        rows = (wanted.position_rad.tolist(), wanted.velocity_rad_s.tolist(), wanted.acceleration_rad_s2.tolist())
+            self._fence.begin()
         for index, (guard, p, v, a) in enumerate(zip(self._guards, *rows, strict=True)):
             reason = guard.follow(p, v, a)
             if reason != FREE:

@@ -32,8 +32,10 @@ class Slot(Generic[T]):
     def publish(self) -> None:
         """Make `back` the newest (writer only)."""
         self._newest = newest = self._back
-        held = self._held
-        self._back = next(i for i in self._places if i != newest and i not in held)
+        for place in self._places:
+            if place != newest and place not in self._held:
+                self._back = place
+                return
 
     def take(self, reader: int = 0) -> T | None:
         """Hold the newest buffer, which stays untouched until this reader's next `take`; None before the first."""

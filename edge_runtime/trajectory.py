@@ -58,7 +58,7 @@ class Move:
         self._limits = limits
         self._from: Floats = np.zeros((3, n))
         self._to: Floats = np.zeros((3, n))
-        self._curve: Floats = np.zeros((6, n))
+        self._curve: Floats = np.zeros((3, 6, n))
         self._began_ns = 0
         self.duration_ns = 0
 

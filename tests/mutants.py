@@ -27,7 +27,7 @@ from tests.mutants_equivalent import EQUIVALENT
 from tests.mutate import Mutant, mutants
 
 ROOT = Path(__file__).resolve().parents[1]
-SUBJECTS = tuple(f"edge_runtime/{name}.py" for name in ("brake", "guard", "tip", "fence", "safety"))
+SUBJECTS = tuple(f"edge_runtime/{name}.py" for name in ("brake", "guard", "tip", "fence", "safety", "silence"))
 LIMIT_S = 60
 """A mutant whose tests take more of a processor than this hangs: that is noticing, too. Waiting is given ten times as
 much, so that a busy machine notices nothing that is not there."""

@@ -30,6 +30,7 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "if above <= 0.0:",
         "above <= 0.0  →  above < 0.0",
     ): "the search finds the same: its first step is at the far end",
+    (GUARD, "if room < 0.0:", "room < 0.0  →  room <= 0.0"): "of no room either rule makes zero",
     (GUARD, "if below > 0.0:", "below > 0.0  →  below >= 0.0"): LAST_BIT,
     (GUARD, "if excess > 0.0:", "excess > 0.0  →  excess >= 0.0"): LAST_BIT,
     (GUARD, "if excess >= -self._near:", "excess >= -self._near  →  excess > -self._near"): LAST_BIT,

@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "edge_runtime": (
         "edge_runtime",
         "drivers.errors",
+        "drivers.masked",
         "drivers.suggest",
         "drivers.motors.base",
         "drivers.cameras.base",

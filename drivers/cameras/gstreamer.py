@@ -29,7 +29,8 @@ import numpy as np
 
 from drivers.cameras.base import Camera, CameraSettings, Frame, Stamp
 from drivers.errors import Disconnected, DriverError, Timeout
-from drivers.gst_launch import INSTALL, LAUNCH, masked, pipeline, reason
+from drivers.gst_launch import INSTALL, LAUNCH, pipeline, reason
+from drivers.masked import masked
 
 OPEN_S = 15.0
 """Longest wait for the first frame: an RTSP session begins with a key frame, GStreamer's first start with a search."""

@@ -52,6 +52,8 @@ class Line:
         """The last question's answers, in the order of `names`: eight bytes, or None."""
         self.asked = False
         """A question has been sent whose states nobody has waited for."""
+        self.sent = 0
+        """How many of the last question's frames were handed to the interface."""
         self._twice: list[int] = []
         """Who has given the last question more than one answer."""
 
@@ -74,9 +76,11 @@ class Line:
     def send(self, messages: Sequence[can.Message], deadline_ns: int) -> None:
         """Send what states will answer; `states` waits for them."""
         self.asked = False
+        self.sent = 0
         self._port.discard_input(deadline_ns)
         for each in messages:
             self._port.send(each, deadline_ns)
+            self.sent += 1
         self.asked = True
 
     def states(self, indices: Sequence[int], deadline_ns: int) -> None:

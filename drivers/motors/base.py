@@ -174,6 +174,8 @@ class MotorBus(ABC):
         self.state = MotorState(len(settings.motors))
         self.notes: list[str] = []
         """What `connect` found that works and could be better, and what to do: one line each, for people."""
+        self.told = 0
+        """Where `write_setpoints` raised: how many motors, in their order, it had told before. None in one packet."""
 
     def check(self) -> None:
         """Raise `DriverError` for settings that no such motors can have. Touches no device; `connect` begins with it.
@@ -258,7 +260,10 @@ class MotorBus(ABC):
 
     @abstractmethod
     def write_setpoints(self, position_rad: Floats, deadline_ns: int) -> None:
-        """Send one position [n] to each motor, in one packet where the protocol has one. Allocates nothing lasting."""
+        """Send one position [n] to each motor, in one packet where the protocol has one. Allocates nothing lasting.
+
+        Where motors are told one after another, `told` says how far it got when it raises.
+        """
 
     @abstractmethod
     def read_state(self, deadline_ns: int) -> None:

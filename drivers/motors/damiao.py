@@ -127,6 +127,7 @@ class Bus(MotorBus):
             self._expect(index, self._state(index).status != dm.ON, "torque off")
 
     def write_setpoints(self, position_rad: Floats, deadline_ns: int) -> None:
+        self.told = 0
         self._check_known()
         if not np.isfinite(position_rad).all():
             index = int(np.argmin(np.isfinite(position_rad)))
@@ -138,7 +139,10 @@ class Bus(MotorBus):
         np.clip(counts, self._low, self._high, out=counts)
         for index in self._line.all:
             self._aim(index, int(counts[index]))
-        self._line.send(self._commands, deadline_ns)
+        try:
+            self._line.send(self._commands, deadline_ns)
+        finally:
+            self.told = self._line.sent
 
     def read_state(self, deadline_ns: int) -> None:
         """As the contract says: what answers the setpoints just written, or the answers to a question of its own."""

@@ -35,7 +35,8 @@ class Goals:
             if not math.isfinite(position):
                 return index
             zero, steps_per_rad, low, high = self._ways[index]
-            fields[2 * index + 1] = round(min(max(position * steps_per_rad + zero, low), high))
+            step = position * steps_per_rad + zero
+            fields[2 * index + 1] = low if step < low else high if step > high else round(step)
         self._rows.pack_into(self.packet, self._at, *fields)
         self._packets.seal(self.packet)
         return -1

@@ -157,7 +157,7 @@ class Line:
         """Send a question and wait until every servo has answered; `question.data` then says what."""
         tag = self._next_tag()
         try:
-            self._port.discard_input(self._view)
+            self._port.discard_input(self._view, deadline_ns)
             self._port.write(question.requests[tag], deadline_ns)
             self._gather(question, tag, deadline_ns)
         except DriverError:
@@ -207,7 +207,7 @@ class Line:
     def ping(self, id: int, deadline_ns: int) -> None:
         """Ping one servo; `ProtocolError` if two answer, one after the other or at once."""
         ping = self._pings[id]
-        self._port.discard_input(self._view)
+        self._port.discard_input(self._view, deadline_ns)
         self._port.write(ping.requests[0], deadline_ns)
         try:
             end = self._gather(ping, 0, deadline_ns)

@@ -6,25 +6,21 @@ write: so the control thread never shares its interpreter with the writing, and 
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 import msgspec
 
+from drivers.masked import masked
 from drivers.motors.base import MotorBus
 from edge_runtime import machine
 from edge_runtime.arena import Arena
 from edge_runtime.black_box.frames import FrameKeeper
 from edge_runtime.black_box.incident import Header, Trigger
-from edge_runtime.black_box.process import END, Answer, Start
+from edge_runtime.black_box.process import Start
 from edge_runtime.black_box.rings import Rings
+from edge_runtime.black_box.writer import WriterProcess
 from edge_runtime.clock import Clock
 from edge_runtime.config import Robot
 from edge_runtime.errors import one_line
@@ -41,8 +37,6 @@ AFTER_NS = 1_000_000_000
 """What follows belongs to it: a stop takes half a second."""
 JOIN_S = 15.0
 """How long the end of the run waits for what is being written; the process goes on by itself after that."""
-ASKS_TO_END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Whoever ends the service or the session asks its processes all together; the black box's ends after the run."""
 CAUSE = 500
 """Most characters of a cause that the process is told."""
 
@@ -60,9 +54,14 @@ class BlackBox:
         self._report = report
         self._closing = closing
         self._pending: Trigger | None = None
-        self._process: subprocess.Popen[bytes] | None = None
-        self._said = b""
-        self._gone = False
+        self._start: Start | None = None
+        self._writer: WriterProcess | None = None
+        self._mourned = False
+        """Whether it was said that the process has ended."""
+        self._told: list[Trigger] = []
+        """What the process has not answered yet."""
+        self._tried_again_ns = -1
+        """The trigger that two processes were told of."""
         self._frames: FrameKeeper | None = None
         self.written = 0
         self.failed = 0
@@ -77,17 +76,14 @@ class BlackBox:
         """Start the process, and look on at buses and cameras. Before the control thread is a real-time one."""
         for bus, tap in zip(buses, self.rings.taps, strict=True):
             bus.show(tap)
-        start = Start(
+        self._start = Start(
             descriptor=self.arena.descriptor,
             layout=self.arena.layout,
             header=header(self._robot, time.time_ns() - self._clock.now_ns()),
             folder=str(Path(self._robot.black_box.folder).absolute()),
             files=self._robot.black_box.files,
         )
-        self._process = process = _spawn(self.arena.descriptor)
-        self._tell(start)
-        os.set_blocking(_pipe(process.stdin).fileno(), False)
-        os.set_blocking(_pipe(process.stdout).fileno(), False)
+        self._writer = WriterProcess(self._start)
         if self._robot.black_box.frames_hz:
             self._frames = FrameKeeper(
                 cameras,
@@ -111,48 +107,67 @@ class BlackBox:
 
     def turn(self) -> None:
         """Have written what is due, and say what was."""
-        if self._process is None:
+        if self._writer is None:
             return
-        if not self._gone and self._process.poll() is not None:
-            self._gone = True
-            self._fail(f"its process has ended with exit code {self._process.returncode}: start again to have one")
+        self._hear(self._writer)
+        self._look_after(self._writer)
         if self._pending is not None and self._clock.now_ns() - self._pending.t_ns >= AFTER_NS:
-            self._write(self._pending)
-        self._hear()
+            self._write_pending()
 
     def stop(self) -> None:
         """Have written what waits, and end; twice is no different."""
         if self._frames is not None:
             self._frames.stop()
-        if self._process is not None:
-            if self._pending is not None:
-                self._write(self._pending)
-            self._tell(Trigger(END, "", 0))
-            self._wait(self._process)
-            self._process = None
+        if self._writer is not None:
+            self._hear(self._writer)
+            self._look_after(self._writer)
+            self._write_pending()
+            self._finish(self._writer)
+            self._writer = None
         self.arena.close()
 
+    def _write_pending(self) -> None:
+        trigger, self._pending = self._pending, None
+        if trigger is not None:
+            self._write(msgspec.structs.replace(trigger, cause=one_line(trigger.cause, CAUSE)))
+
     def _write(self, trigger: Trigger) -> None:
-        self._pending = None
-        if not self._tell(msgspec.structs.replace(trigger, cause=one_line(trigger.cause, CAUSE))):
+        """Tell the process, another one where it has ended."""
+        assert self._start is not None
+        assert self._writer is not None
+        self._look_after(self._writer)
+        if self._mourned:
+            try:
+                self._writer = WriterProcess(self._start)
+            except OSError as error:
+                self._fail(f"no process can be started: {one_line(error)}")
+                return
+            self._mourned = False
+        self._told.append(trigger)
+        if not self._writer.tell(trigger):
             self._fail("its process has gone or hangs")
 
-    def _tell(self, message: Start | Trigger) -> bool:
-        """Whether the process could be told."""
-        assert self._process is not None
-        line = msgspec.json.encode(message) + b"\n"
-        try:
-            return os.write(_pipe(self._process.stdin).fileno(), line) == len(line)
-        except OSError:
-            return False
+    def _look_after(self, writer: WriterProcess) -> None:
+        """Where the process has ended in the midst of a black box, another one tries that once more."""
+        code = writer.ended()
+        if code is None or self._mourned:
+            return
+        self._hear(writer)
+        self._mourned = True
+        self._fail(f"its process has ended with exit code {code}; another one writes the next")
+        writer.close()
+        again, self._told = [one for one in self._told if one.t_ns != self._tried_again_ns], []
+        if again:
+            self._tried_again_ns = again[0].t_ns
+        for trigger in again:
+            self._write(trigger)
 
-    def _hear(self) -> None:
+    def _hear(self, writer: WriterProcess) -> None:
         """Say what the process has answered."""
-        assert self._process is not None
-        with suppress(BlockingIOError):
-            self._said += os.read(_pipe(self._process.stdout).fileno(), 65_536)
-        *lines, self._said = self._said.split(b"\n")
-        for answer in (msgspec.json.decode(line, type=Answer) for line in lines):
+        if self._mourned:
+            return
+        for answer in writer.answers():
+            self._told = [one for one in self._told if one.t_ns != answer.t_ns]
             if answer.file:
                 self.written += 1
                 self._report("black box", answer.file)
@@ -163,36 +178,25 @@ class BlackBox:
         self.failed += 1
         self._report("black box failed", why)
 
-    def _wait(self, process: subprocess.Popen[bytes]) -> None:
-        """For the process to end, and for all it says."""
-        with suppress(OSError):
-            _pipe(process.stdin).close()
-        try:
-            process.wait(JOIN_S)
-        except subprocess.TimeoutExpired:
+    def _finish(self, writer: WriterProcess) -> None:
+        """Wait for the process to end, and for all it says."""
+        if self._mourned:
+            return
+        in_time = writer.finish(JOIN_S)
+        self._hear(writer)
+        if not in_time:
             self._fail(f"it takes longer than {JOIN_S:g} s to write")
-        self._hear()
-        _pipe(process.stdout).close()
-
-
-def _spawn(descriptor: int) -> subprocess.Popen[bytes]:
-    """The process, which is handed `descriptor`. What asks this one to end is blocked in it for good."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ASKS_TO_END)
-    try:
-        return subprocess.Popen(
-            [sys.executable, "-m", "edge_runtime.black_box.process"],
-            cwd=Path(__file__).parents[2],  # ours are imported from there, whatever lies where the robot was started
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=(descriptor,),
-            start_new_session=True,
-        )
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        elif self._told:
+            self._fail(f"its process has ended with exit code {writer.ended()}")
+        writer.close()
 
 
 def header(robot: Robot, wall_ns: int) -> Header:
-    """What the black boxes of a run all say; `wall_ns`: the wall clock minus CLOCK_MONOTONIC."""
+    """What the black boxes of a run all say; `wall_ns`: the wall clock minus CLOCK_MONOTONIC.
+
+    They leave the machine, so cameras are there without their passwords.
+    """
+    cameras = tuple(msgspec.structs.replace(camera, device=masked(camera.device)) for camera in robot.cameras)
     return Header(
         robot=robot.name,
         rate_hz=robot.control.rate_hz,
@@ -202,12 +206,7 @@ def header(robot: Robot, wall_ns: int) -> Header:
         buses=tuple(bus.name for bus in robot.buses),
         seconds=robot.black_box.seconds,
         wall_ns=wall_ns,
-        config=msgspec.to_builtins(robot),
+        config=msgspec.to_builtins(msgspec.structs.replace(robot, cameras=cameras)),
         seal=seal(Path(robot.policy.bundle)),
         machine=machine.describe(RealtimeReport((), ())),
     )
-
-
-def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
-    assert pipe is not None
-    return pipe

@@ -44,6 +44,8 @@ class Answer(msgspec.Struct, frozen=True):
 
     file: str = ""
     failure: str = ""
+    t_ns: int = -1
+    """Of the trigger; -1 before any: what it says is that none can be written."""
 
 
 class Writer:
@@ -65,9 +67,10 @@ class Writer:
     def write(self, trigger: Trigger) -> None:
         """Write a black box, and answer."""
         try:
-            self._answer(Answer(file=str(self._folder.keep(incident(self._arrays, self._start.header, trigger)))))
+            file = self._folder.keep(incident(self._arrays, self._start.header, trigger))
+            self._answer(Answer(file=str(file), t_ns=trigger.t_ns))
         except Exception as error:  # noqa: BLE001  the next one may succeed
-            self._answer(Answer(failure=_said(error)))
+            self._answer(Answer(failure=_said(error), t_ns=trigger.t_ns))
 
     def write_last(self) -> None:
         """Write what a run has left that ended without a word, unless it lay still all the time."""

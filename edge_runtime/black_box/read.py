@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
@@ -35,7 +35,7 @@ from edge_runtime.black_box.schema import (
     kind_of,
 )
 from edge_runtime.black_box.schema import Schema as Kinds
-from edge_runtime.errors import EdgeError, one_line
+from edge_runtime.errors import EdgeError, one_line, printable
 from edge_runtime.limits import Floats
 from edge_runtime.protobuf_table import Table
 from edge_runtime.record import Event, Int64s
@@ -45,6 +45,12 @@ LARGEST_BYTES = 2 << 30
 LARGEST_RECORD = 64 << 20
 """Of one record and of one chunk, unpacked; ours have about one MiB."""
 MOST_JOINTS = 256
+FARTHEST_NS = 86_400_000_000_000
+"""Of a message from the incident, and the longest of durations: a day, where ten minutes are the most that is kept."""
+LARGEST_RAD = 1e9
+"""Of an angle that was measured or commanded; a motor that counts its turns stays below."""
+LONGEST_TEXT = 1000
+_DEEPEST = 16
 
 _DAMAGE = (
     McapError,
@@ -55,6 +61,7 @@ _DAMAGE = (
     OverflowError,
     msgspec.MsgspecError,
     KeyError,
+    RecursionError,
 )
 """What comes of bytes that are not what they say they are."""
 
@@ -142,31 +149,53 @@ def _unpacked(chunk: Chunk) -> int:
 def _incident(found: _Found) -> Incident:
     if found.metadata.get("version") != VERSION:
         raise ValueError(f"it has no metadata {METADATA!r} of version {VERSION}")
-    header = msgspec.json.decode(found.metadata["header"], type=Header)
-    trigger = msgspec.json.decode(found.metadata["trigger"], type=Trigger)
+    header = msgspec.convert(_tame(msgspec.json.decode(found.metadata["header"])), Header)
+    trigger = msgspec.convert(_tame(msgspec.json.decode(found.metadata["trigger"])), Trigger)
     if not 0 < len(header.joints) <= MOST_JOINTS or not 0 < len(header.states) <= 127:
         raise ValueError(f"{len(header.joints)} joints and {len(header.states)} states are no robot's")
-    if not (0 < header.rate_hz <= 1000 and abs(header.wall_ns) < 1 << 62):
+    wall_ns = trigger.t_ns + header.wall_ns
+    if not (1 <= header.rate_hz <= 1000 and 0 <= trigger.t_ns < 1 << 62 and 0 <= wall_ns < 1 << 62):
         raise ValueError("its rate or its clock is no robot's")
-    return _Reading(found, header).incident(trigger)
+    return _Reading(found, header, trigger).incident()
+
+
+def _tame(value: Any, depth: int = _DEEPEST) -> Any:
+    """What JSON has said, with its text as `_text` and no deeper than anything that we say."""
+    if not depth:
+        raise ValueError("its header is nested deeper than any")
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, list):
+        return [_tame(inner, depth - 1) for inner in value]
+    if isinstance(value, dict):
+        return {_text(name): _tame(inner, depth - 1) for name, inner in value.items()}
+    return value
+
+
+def _text(text: str) -> str:
+    """As a terminal may be shown it, which would obey escapes and take a line break for the end of what we say."""
+    return printable(text[:LONGEST_TEXT])
 
 
 class _Reading:
     """Messages as what they mean; times leave the wall clock again."""
 
-    def __init__(self, found: _Found, header: Header) -> None:
+    def __init__(self, found: _Found, header: Header, trigger: Trigger) -> None:
         self._messages = found.messages
         self._header = header
+        self._trigger = trigger
         self._kinds = Kinds.of(header.joints, header.states)
 
-    def incident(self, trigger: Trigger) -> Incident:
+    def incident(self) -> Incident:
         times, ticks = self._table(LOOP, Table(self._kinds.tick))
         inference_ns, inferences = self._table(INFERENCE, Table(INFERENCE_KIND))
         if ticks["state"].max(initial=0) >= len(self._header.states):
             raise ValueError("a tick is in a state that the robot has not")
+        if np.any(np.diff(times) <= 0):
+            raise ValueError("two ticks are at once, or in the wrong order")
         return Incident(
             header=self._header,
-            trigger=trigger,
+            trigger=self._trigger,
             t_ns=times,
             lateness_ns=_ns(ticks["lateness_us"], 1e3),
             tick_ns=_ns(ticks["tick_us"], 1e3),
@@ -187,7 +216,10 @@ class _Reading:
 
     def _of(self, topic: str) -> Iterator[tuple[int, bytes]]:
         for wall_ns, message in self._messages.get(topic, ()):
-            yield wall_ns - self._header.wall_ns, message
+            t_ns = wall_ns - self._header.wall_ns
+            if abs(t_ns - self._trigger.t_ns) > FARTHEST_NS:
+                raise ValueError(f"a message of topic {topic} is more than a day from the incident")
+            yield t_ns, message
 
     def _table(self, topic: str, table: Table) -> tuple[Int64s, dict[str, Floats]]:
         messages = list(self._of(topic))
@@ -197,7 +229,10 @@ class _Reading:
         messages = list(self._of(topic))
         if [t_ns for t_ns, _ in messages] != times.tolist():
             raise ValueError(f"topic {topic} has other times than the loop")
-        return Table(self._kinds.joints).decode_rows([message for _, message in messages])
+        angles = Table(self._kinds.joints).decode_rows([message for _, message in messages])
+        if np.any(np.abs(angles) > LARGEST_RAD):
+            raise ValueError(f"an angle of topic {topic} is greater than any")
+        return angles
 
     def _plan(self, t_ns: int, message: bytes) -> Plan:
         fields = protobuf.Message(message)
@@ -215,7 +250,7 @@ class _Reading:
 
 def _ns(values: Floats, unit: float) -> Int64s:
     """Nanoseconds of figures in `unit`; -1 for what was not measured. Raises `ValueError` for what no time can be."""
-    if np.any(np.abs(np.nan_to_num(values)) * unit > 1e18):
+    if np.any(np.abs(values) > FARTHEST_NS / unit):
         raise ValueError("a time is longer than any")
     return np.asarray(np.where(np.isnan(values), -1, np.rint(np.nan_to_num(values) * unit)), np.int64)
 
@@ -223,7 +258,7 @@ def _ns(values: Floats, unit: float) -> Int64s:
 def _event(t_ns: int, message: bytes) -> Event:
     fields = protobuf.Message(message)
     name = fields.last(4).decode()
-    return Event(t_ns, name, fields.last(3).decode().removeprefix(f"{name}: "))
+    return Event(t_ns, _text(name), _text(fields.last(3).decode().removeprefix(f"{name}: ")))
 
 
 def _frame(t_ns: int, message: bytes) -> Frame:

@@ -7,11 +7,13 @@ import termios
 import time
 import tty
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from drivers.errors import Disconnected, Timeout
 from drivers.serial_port import SerialPort
+from tests.drivers.babble import babble
 from tests.drivers.kept_bytes import KeptBytes
 
 
@@ -60,8 +62,16 @@ def test_discarding_leaves_nothing(ends: tuple[SerialPort, int]) -> None:
     port, master = ends
     os.write(master, bytes(1000))
     time.sleep(0.05)
-    port.discard_input(memoryview(bytearray(64)))
+    port.discard_input(memoryview(bytearray(64)), soon(1000))
     assert port.read_into(memoryview(bytearray(9)), soon(20)) == 0
+
+
+def test_a_line_that_never_falls_silent_is_left_at_the_deadline(ends: tuple[SerialPort, int], tmp_path: Path) -> None:
+    port, _ = ends
+    with babble(tmp_path) as port._fd:
+        end_ns = soon(20)
+        port.discard_input(memoryview(bytearray(64)), end_ns)
+        assert end_ns <= time.monotonic_ns() < end_ns + 500_000_000
 
 
 def test_another_speed_for_now(ends: tuple[SerialPort, int]) -> None:
@@ -87,8 +97,8 @@ def test_a_tap_is_shown_every_byte_also_those_that_are_thrown_away(ends: tuple[S
     port.tap = tap = KeptBytes()
     os.write(master, b"late")
     time.sleep(0.05)
-    port.discard_input(memoryview(bytearray(64)))
-    port.discard_input(memoryview(bytearray(64)))
+    port.discard_input(memoryview(bytearray(64)), soon(1000))
+    port.discard_input(memoryview(bytearray(64)), soon(1000))
     port.write(b"question", soon(1000))
     os.read(master, 100)
     os.write(master, b"answer")

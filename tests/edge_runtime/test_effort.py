@@ -298,8 +298,8 @@ def test_a_joint_that_is_blocked_stops_the_arm_and_pushes_on_no_more() -> None:
     sent = rig.emitted()
     assert sent[-1][ELBOW] == pytest.approx(0.3, abs=0)
     others, at = np.delete(sent, ELBOW, axis=1), Limits.of(rig.robot)
-    most = at.velocity * 0.01 + at.jerk * 0.01**3 / 12.0  # of a tick that is quicker in its middle than at its ends
-    assert (np.abs(np.diff(others, axis=0)) <= np.delete(most, ELBOW)).all()
+    most = np.delete(at.velocity, ELBOW) * 0.01 + 1e-9
+    assert (np.abs(np.diff(others, axis=0)) <= most).all()
     assert others[-1] == pytest.approx(others[-2], abs=0)
     assert (others[-1] > 0.5).all()  # where their own stops ended
     assert rig.loop.effort.counted() == {"stalled elbow_flex": 1}

@@ -25,13 +25,16 @@ from drivers.motors import dynamixel, feetech
 from drivers.motors.base import BusSettings, MotorSettings
 from drivers.servos.bus import ServoBus
 from edge_runtime import exchange
-from edge_runtime.buses import OLDEST_NS, Buses
+from edge_runtime.buses import Buses
 from edge_runtime.clock import MonotonicClock
 from edge_runtime.exchange import Exchange
+from tests.drivers.babble import babble
 from tests.edge_runtime.built import build
 
 IDS = (1, 2, 3)
 CYCLE_NS = 40_000_000
+EVER = 1 << 62
+"""No setpoint is too late."""
 """Half of it is for the answers: a busy machine is late by less."""
 DRIVERS = {"feetech": (feetech, "sts3215"), "dynamixel": (dynamixel, "xm430-w350")}
 
@@ -135,7 +138,7 @@ def outcome(
             wire.say(stale)
         for index in range(len(replies)):
             buses.setpoint_rad[:] = 0.1 * (index + 1), -0.2, 0.3
-            buses.cycle(time.monotonic_ns() + 2_000_000, write)
+            buses.cycle(time.monotonic_ns() + 2_000_000, write, EVER)
             said.append((line.misses, line.unsent, line.trouble.partition(" on ")[2].partition(": ")[2]))
             said.append((buses.measured_rad.tolist(), buses.velocity_rad_s.tolist(), buses.heard.tolist()))
         taps = wire.taps
@@ -200,7 +203,7 @@ def test_the_slot_is_waited_for_and_each_stamp_follows_the_one_before(library: P
     with wired("feetech", [good]) as wire:
         buses = Buses([wire.bus], MonotonicClock(), CYCLE_NS, exchange=native(library))
         due_ns = time.monotonic_ns() + 20_000_000
-        buses.cycle(due_ns, True)
+        buses.cycle(due_ns, True, EVER)
         assert due_ns <= buses.began_ns <= buses.sent_ns <= wire.bus.state.stamp_ns <= buses.ended_ns
         assert buses.ended_ns <= time.monotonic_ns()
 
@@ -210,7 +213,7 @@ def test_all_setpoints_are_sent_before_anybody_is_asked(library: Path) -> None:
     good = [b"".join(answer("feetech", id, 2048) for id in IDS)]
     with wired("feetech", [good]) as first, wired("feetech", [good]) as second:
         buses = Buses([first.bus, second.bus], MonotonicClock(), 4 * CYCLE_NS, exchange=native(library))
-        buses.cycle(time.monotonic_ns(), True)
+        buses.cycle(time.monotonic_ns(), True, EVER)
         assert [line.missed for line in buses.lines] == [0, 0]
         heard = [bytes(first.heard), bytes(second.heard)]
         assert heard[0] == heard[1]
@@ -221,7 +224,7 @@ def test_a_silent_bus_keeps_the_next_one_waiting_for_its_own_share_only(library:
     good = [b"".join(answer("feetech", id, 2048) for id in IDS)]
     with wired("feetech", []) as silent, wired("feetech", [good]) as other:
         buses = Buses([silent.bus, other.bus], MonotonicClock(), 4 * CYCLE_NS, exchange=native(library))
-        buses.cycle(time.monotonic_ns(), True)
+        buses.cycle(time.monotonic_ns(), True, EVER)
         assert [line.missed for line in buses.lines] == [1, 0]
         assert "no motor answers" in buses.lines[0].trouble
         share_ns = 4 * CYCLE_NS // 4
@@ -234,7 +237,8 @@ def test_a_setpoint_that_is_too_old_is_not_sent_and_the_joints_are_read_all_the_
     with wired("feetech", [good]) as wire:
         exchanged = native(library) if found == "C" else None
         buses = Buses([wire.bus], MonotonicClock(), CYCLE_NS, exchange=exchanged)
-        buses.cycle(time.monotonic_ns() - OLDEST_NS, True)
+        now_ns = time.monotonic_ns()
+        buses.cycle(now_ns, True, now_ns - 1)
         assert bytes(wire.heard) == feetech_packets.sync_read(IDS, 56, 4)
         line = buses.lines[0]
         assert (line.unsent, line.misses, buses.heard.tolist()) == (True, 0, [True] * 3)
@@ -245,7 +249,7 @@ def test_a_port_that_has_gone_is_a_bus_that_is_lost(library: Path, found: str) -
     with wired("feetech", []) as wire:
         buses = Buses([wire.bus], MonotonicClock(), CYCLE_NS, exchange=native(library) if found == "C" else None)
         wire.bus.disconnect()
-        buses.cycle(time.monotonic_ns(), True)
+        buses.cycle(time.monotonic_ns(), True, EVER)
         line = buses.lines[0]
         assert (line.gone, line.unsent, line.misses) == (True, True, 1)
         assert "not open" in line.trouble
@@ -262,10 +266,23 @@ def test_a_port_that_takes_no_more_bytes_has_not_sent_the_setpoint(library: Path
                 ours.send(b"\0")
         wire.bus._line._port._fd, wire.bus._line._port._fds = ours.fileno(), [ours.fileno()]
         buses = Buses([wire.bus], MonotonicClock(), CYCLE_NS, exchange=native(library) if found == "C" else None)
-        buses.cycle(time.monotonic_ns(), True)
+        buses.cycle(time.monotonic_ns(), True, EVER)
         line = buses.lines[0]
         assert (line.unsent, line.misses) == (True, 1)
         assert "the port takes no more bytes" in line.trouble
+
+
+@pytest.mark.parametrize("found", ["C", "Python"])
+def test_a_line_that_never_falls_silent_ends_the_cycle_at_its_deadline(
+    library: Path, tmp_path: Path, found: str
+) -> None:
+    with babble(tmp_path) as babbling, wired("feetech", []) as wire:
+        wire.bus._line._port._fd, wire.bus._line._port._fds = babbling, [babbling]
+        buses = Buses([wire.bus], MonotonicClock(), CYCLE_NS, exchange=native(library) if found == "C" else None)
+        buses.cycle(time.monotonic_ns(), False, EVER)
+        assert buses.lines[0].misses == 1
+        assert "damaged answer" in buses.lines[0].trouble
+        assert CYCLE_NS <= buses.ended_ns - buses.began_ns < 5 * CYCLE_NS
 
 
 def test_a_setpoint_that_is_no_number_is_not_sent_and_the_joints_are_read_all_the_same(library: Path) -> None:
@@ -273,7 +290,7 @@ def test_a_setpoint_that_is_no_number_is_not_sent_and_the_joints_are_read_all_th
     with wired("feetech", [good]) as wire:
         buses = Buses([wire.bus], MonotonicClock(), CYCLE_NS, exchange=native(library))
         buses.setpoint_rad[1] = np.nan
-        buses.cycle(time.monotonic_ns(), True)
+        buses.cycle(time.monotonic_ns(), True, EVER)
         assert bytes(wire.heard) == feetech_packets.sync_read(IDS, 56, 4)
         assert (buses.lines[0].unsent, buses.heard.tolist()) == (True, [True] * 3)
 

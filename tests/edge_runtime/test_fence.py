@@ -174,6 +174,14 @@ class Counting(Tip):
         return super().at(q_rad)
 
 
+def begin(made: Fence) -> None:
+    """What the limiter does before it follows a reference."""
+    for guard in made._guards:
+        guard.keep()
+    made.keep()
+    made.begin()
+
+
 def swung(p: float, v: float, high_x: float, a: float = 0.0, sign: float = 1.0) -> tuple[Fence, Guard, Counting]:
     """A needle on its way, and a wall that the middle of its way may be beyond. It was at rest before."""
     tip = Counting([_joint((0.0, 0.0, 0.0), (0.0, 0.0, 1.0)), _joint((sign, 0.0, 0.0), None)])
@@ -181,7 +189,7 @@ def swung(p: float, v: float, high_x: float, a: float = 0.0, sign: float = 1.0) 
     box = ((-FAR, -FAR, -FAR), (high_x, FAR, FAR)) if sign > 0.0 else ((-high_x, -FAR, -FAR), (FAR, FAR, FAR))
     made = Fence(Workspace(tip, (0,), *box), [guard])
     guard.rest(p)
-    made.keep()
+    begin(made)
     guard.v, guard.a = v, a
     tip.looks = 0
     return made, guard, tip
@@ -277,7 +285,7 @@ def test_where_stopping_those_is_not_enough_all_stop() -> None:
     made = Fence(Workspace(tip, (0, 1), (-FAR, -FAR, -FAR), (FAR, 0.6, FAR)), guards)
     guards[0].p, guards[0].v, guards[0].a = 0.5, 1.0, 0.0
     guards[1].p, guards[1].v, guards[1].a = 0.2, -0.1, 0.0
-    made.keep()
+    begin(made)
     guards[0].p, guards[1].p, guards[1].v = 0.51, 0.199, -0.12
     made.hold()
     assert made.counts[3].tolist() == [1, 1]
@@ -324,7 +332,7 @@ def test_only_where_the_whole_arm_rests_the_box_reaches_out(sign: float, v: floa
     made = Fence(Workspace(Tip(links), (0, 1), (-FAR, -0.5, -FAR), (FAR, 0.5, FAR)), guards)
     guards[0].rest(sign * math.asin(0.5 + 0.9 * TOLERANCE_M))
     guards[moving].v, guards[moving].a = v, a
-    made.keep()
+    begin(made)
     guards[moving].v, guards[moving].a = 0.0, 0.0
     made.hold()
     assert made.counts.any() == (v != 0.0 or a != 0.0)
@@ -335,7 +343,7 @@ def test_resting_again_and_again_it_does_not_creep_out(sign: float) -> None:
     guard = Guard(-FAR, FAR, 99.0, ACCELERATION, JERK, PERIOD_S)
     made = Fence(Workspace(needle(), (0,), (-FAR, -0.5, -FAR), (FAR, 0.5, FAR)), [guard])
     for beyond, stands in [(0.9, True), (1.1, False), (1.8, False)]:
-        made.keep()
+        begin(made)
         p, guard.p = guard.p, sign * math.asin(0.5 + beyond * SLACK_M)
         made.hold()
         assert (guard.p != p) is stands
@@ -401,6 +409,18 @@ def test_after_any_time_at_the_walls_it_gets_to_where_it_may_be(seed: int) -> No
     assert any(name.startswith("workspace") for name in made.counted())
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_box_that_has_shrunk_with_a_setpoint_that_was_not_emitted_is_as_it_was(sign: float) -> None:
+    made, twin = (limiter(needle(), (-FAR, -0.5, -FAR), (FAR, 0.5, FAR), [0.9 * sign]) for _ in range(2))
+    for each in (made, twin):
+        follow(each, wanted([0.0]), 10)
+    follow(made, wanted([0.0]), 1)
+    made.take_back(slice(0, 2))
+    assert follow(made, wanted([0.85 * sign]), 100) == follow(twin, wanted([0.85 * sign]), 100)
+    counts = [{k: n for k, n in each.counted().items() if k.startswith("workspace")} for each in (made, twin)]
+    assert counts[0] == counts[1]
+
+
 def test_what_is_no_number_stops_the_arm_inside() -> None:
     made = limiter(needle(), (-FAR, -0.5, -FAR), (FAR, 0.5, FAR), [-0.4])
     follow(made, wanted([0.4]), 30)
@@ -430,6 +450,21 @@ def test_the_box_of_robot_toml_and_where_the_tip_is_in_it(tmp_path: object) -> N
     assert (box.low, box.high, box.joints) == (SIM_LOW, SIM_HIGH, (5, 4, 3, 2, 1))
     assert box.leaves([0.5, *MIDDLE[::-1]]) == INSIDE
     assert SIDES[box.leaves([0.5, *MIDDLE[:0:-1], 1.5])] == "tip below x"
+
+
+def test_an_arm_that_hangs_on_two_buses_has_no_box(tmp_path: object) -> None:
+    robot = boxed(sim_arm.robot(tmp_path))  # type: ignore[arg-type]
+    one = robot.buses[0]
+    buses = [msgspec.structs.replace(one, name=f"b{k}", joints=one.joints[k : k + 1]) for k in range(2)]
+    grip_alone = buses[0], msgspec.structs.replace(one, name="rest", joints=one.joints[1:])
+    assert Workspace.of(msgspec.structs.replace(robot, buses=grip_alone)) is not None
+    split = *buses, msgspec.structs.replace(one, name="a", joints=one.joints[2:])
+    with pytest.raises(ConfigError) as caught:
+        Workspace.of(msgspec.structs.replace(robot, buses=split))
+    assert str(caught.value) == (
+        "workspace: the joints that move grip_point are on buses a and b1, and where one loses a setpoint their stop "
+        "may leave the box: put them on one bus, or leave [workspace] out"
+    )
 
 
 def test_an_arm_whose_stops_could_not_be_looked_at_in_time_is_refused(

@@ -62,7 +62,7 @@ def test_an_even_motion_is_even_between_the_actions_too() -> None:
 
 def test_a_quintic_meets_both_ends() -> None:
     rng = np.random.default_rng(2)
-    begin, end, curve, out = rng.normal(size=(3, 3)), rng.normal(size=(3, 3)), np.zeros((6, 3)), Reference(3)
+    begin, end, curve, out = rng.normal(size=(3, 3)), rng.normal(size=(3, 3)), np.zeros((3, 6, 3)), Reference(3)
     quintic(begin, end, 0.3, curve)
     for t, knot in ((0.0, begin), (0.3, end)):
         evaluate(curve, t, out)

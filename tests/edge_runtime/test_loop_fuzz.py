@@ -83,7 +83,10 @@ def check(rig: Rig, limits: Limits) -> None:
         assert (sent >= limits.lower[part] - 1e-12).all()
         assert (sent <= limits.upper[part] + 1e-12).all()
         assert (np.abs(np.diff(sent, axis=0)) <= limits.velocity[part] * 0.01 + 1e-12).all()
-        slots = [t // (10 * MS) for t, _ in bus.writes]
+        times = np.array([t for t, _ in bus.writes])
+        begins = np.abs(np.diff(sent, axis=0))[np.diff(times) > 30 * MS]
+        assert (begins <= limits.jerk[part] * 0.01**3 + 1e-12).all()  # from rest
+        slots = [t // (10 * MS) for t in times]
         assert len(set(slots)) == len(slots)
         del bus.writes[:-1]
 

@@ -342,6 +342,31 @@ def test_bus_off_says_what_to_do_until_it_is_opened_again(rig: DamiaoRig) -> Non
     rig.bus.read_state(soon())
 
 
+def test_a_write_that_fails_half_way_says_whom_it_has_told(rig: DamiaoRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.bus.connect(soon())
+    rig.bus.enable_torque(soon())
+    port, told = rig.bus._line._port, 0
+    hand_over = port.send
+
+    def two_and_no_more(message: can.Message, deadline_ns: int) -> None:
+        nonlocal told
+        if told == 2:
+            raise Timeout("the interface takes no more frames")
+        told += 1
+        hand_over(message, deadline_ns)
+
+    monkeypatch.setattr(port, "send", two_and_no_more)
+    with pytest.raises(Timeout, match="takes no more"):
+        rig.bus.write_setpoints(np.zeros(6), soon())
+    assert rig.bus.told == 2
+    with pytest.raises(ProtocolError, match="not a number"):
+        rig.bus.write_setpoints(np.full(6, np.nan), soon())
+    assert rig.bus.told == 0
+    with pytest.raises(Timeout, match="takes no more"):
+        rig.bus.write_setpoints(np.zeros(6), soon())
+    assert rig.bus.told == 0
+
+
 def test_a_busy_line_does_not_prolong_a_wait(rig: DamiaoRig) -> None:
     rig.bus.connect(soon())
     rig.silence(True)

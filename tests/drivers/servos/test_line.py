@@ -29,7 +29,7 @@ class Script:
         self.left: list[bytes] = []
         self.sent: list[bytes] = []
 
-    def discard_input(self, view: memoryview) -> None:
+    def discard_input(self, view: memoryview, deadline_ns: int) -> None:
         self.left = []
 
     def write(self, data: bytes, deadline_ns: int) -> None:

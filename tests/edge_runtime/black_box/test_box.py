@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import threading
 import time
@@ -10,11 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
 from edge_runtime.black_box import read
-from edge_runtime.black_box.box import BlackBox
+from edge_runtime.black_box.box import BlackBox, header
 from edge_runtime.black_box.frames import FrameKeeper
 from edge_runtime.black_box.incident import Incident
 from edge_runtime.black_box.journal import Journal, records
@@ -26,8 +28,8 @@ from edge_runtime.observation import CameraThread
 from edge_runtime.record import Event
 from edge_runtime.recorder import Inferences, Ticks
 from edge_runtime.states import State
-from tests.edge_runtime.fakes import FakeBus, FakeCamera, robot
 from tests.edge_runtime.black_box.test_journal import Arrays
+from tests.edge_runtime.fakes import FakeBus, FakeCamera, robot
 
 START_NS = 100_000_000_000
 
@@ -71,6 +73,11 @@ class Rig:
         while len(self.said) < until and time.monotonic() < end:
             self.box.turn()
             time.sleep(0.01)
+
+    def pid(self) -> int:
+        """Of the process that writes."""
+        assert self.box._writer is not None
+        return self.box._writer.pid
 
     def files(self) -> list[Incident]:
         paths = sorted(Path(self.robot.black_box.folder).iterdir())
@@ -187,25 +194,89 @@ def test_a_folder_that_cannot_be_is_said_at_once_and_again(tmp_path: Path) -> No
     rig.box.stop()
 
 
-def test_a_process_that_was_killed_is_said_and_hurts_nobody(rig: Rig) -> None:
-    assert rig.box._process is not None
-    os.kill(rig.box._process.pid, signal.SIGKILL)
+ENDED = ("black box failed", "its process has ended with exit code -9; another one writes the next")
+
+
+def test_a_process_that_was_killed_is_said_and_another_one_writes(rig: Rig) -> None:
+    killed = rig.pid()
+    os.kill(killed, signal.SIGKILL)
     rig.turn()
-    assert rig.said == [
-        ("black box failed", "its process has ended with exit code -9: start again to have one"),
-    ]
+    assert rig.said == [ENDED]
+    assert rig.pid() == killed, "none is started before there is something to write"
+    rig.tick(100)
     rig.see("HOLD")
     rig.tick(101)
     rig.turn(until=2)
-    assert rig.said[1] == ("black box failed", "its process has gone or hangs")
     rig.box.stop()
+    (one,) = rig.files()
+    assert (one.trigger.state, len(one.t_ns), rig.said[1][0]) == ("HOLD", 200, "black box")
+
+
+def test_what_a_process_dies_of_is_tried_once_more_and_no_oftener(rig: Rig) -> None:
+    rig.tick(100)
+    rig.see("HOLD")
+    rig.tick(101)
+    os.kill(rig.pid(), signal.SIGSTOP)
+    rig.box.turn()
+    os.kill(rig.pid(), signal.SIGKILL)
+    rig.turn(until=1)
+    os.kill(rig.pid(), signal.SIGKILL)  # the other one, which has not begun to run Python
+    rig.turn(until=2)
+    rig.turn(seconds=0.2, until=3)
+    assert rig.said == [ENDED] * 2
+    rig.see("SAFE")
+    rig.tick(101)
+    rig.turn(until=3)
+    assert [one.trigger.state for one in rig.files()] == ["SAFE"]
+
+
+def test_a_black_box_in_the_midst_of_which_the_process_dies_is_written_by_another(rig: Rig) -> None:
+    rig.tick(100)
+    rig.see("HOLD", "a reason")
+    rig.tick(101)
+    os.kill(rig.pid(), signal.SIGSTOP)
+    rig.box.turn()
+    os.kill(rig.pid(), signal.SIGKILL)
+    rig.turn(until=2)
+    (one,) = rig.files()
+    assert (one.trigger.state, one.trigger.cause, rig.said[0]) == ("HOLD", "a reason", ENDED)
+    assert rig.box.counts() == {"black boxes written": 1, "black boxes failed": 1}
+
+
+def test_a_disk_that_takes_no_more_leaves_nothing_and_the_next_is_written(rig: Rig) -> None:
+    """The kernel itself refuses: the process may write no file of more than 4 KiB."""
+    rig.tick(200)
+    limits = resource.prlimit(rig.pid(), resource.RLIMIT_FSIZE)
+    resource.prlimit(rig.pid(), resource.RLIMIT_FSIZE, (4096, limits[1]))
+    rig.see("HOLD")
+    rig.tick(101)
+    rig.turn()
+    ((name, why),) = rig.said
+    assert (name, why.rpartition(": ")[2]) == ("black box failed", "File too large")
+    assert list(Path(rig.robot.black_box.folder).iterdir()) == []
+    resource.prlimit(rig.pid(), resource.RLIMIT_FSIZE, limits)
+    rig.see("SAFE")
+    rig.tick(101)
+    rig.turn(until=2)
+    assert [one.trigger.state for one in rig.files()] == ["SAFE"]
+
+
+def test_passwords_stay_in_the_machine(tmp_path: Path) -> None:
+    made = robot(tmp_path)
+    device = "rtsp://admin:hunter2@10.0.0.7/live"
+    camera = msgspec.structs.replace(made.cameras[0], kind="gstreamer", device=device)
+    told = header(msgspec.structs.replace(made, cameras=(camera, *made.cameras[1:])), 0)
+    assert b"hunter2" not in msgspec.json.encode(told)
+    assert [one["device"] for one in told.config["cameras"]] == [
+        "rtsp://admin:***@10.0.0.7/live",
+        *(one.device for one in made.cameras[1:]),
+    ]
 
 
 def test_signals_that_end_the_run_do_not_end_the_process(rig: Rig) -> None:
     rig.tick(10)
-    assert rig.box._process is not None
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        os.kill(rig.box._process.pid, number)
+        os.kill(rig.pid(), number)
     rig.see("HOLD")
     rig.box.stop()
     assert [name for name, _ in rig.said] == ["black box"]
@@ -256,3 +327,19 @@ def test_memory_is_known_before(tmp_path: Path) -> None:
     box.stop()
     assert words(made).startswith(f"black box: 5 s in {told / 1e6:.0f} MB of memory; the last 20 files in {tmp_path}")
     assert words(robot(tmp_path, black_box={"folder": ""})) == "black box: none"
+
+
+def test_a_process_that_dies_as_it_is_told_is_found_out(rig: Rig) -> None:
+    """Between a turn's look at it and its word to it, and with another incident still to be answered."""
+    rig.tick(100)
+    rig.see("HOLD")
+    rig.tick(101)
+    os.kill(rig.pid(), signal.SIGSTOP)
+    rig.box.turn()
+    rig.see("SAFE")
+    os.kill(rig.pid(), signal.SIGKILL)
+    os.waitid(os.P_PID, rig.pid(), os.WEXITED | os.WNOWAIT)
+    rig.box._write_pending()
+    rig.turn(until=3)
+    assert [one.trigger.state for one in rig.files()] == ["HOLD", "SAFE"]
+    assert [name for name, _ in rig.said] == ["black box failed", "black box", "black box"]

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from edge_runtime import cli, report_files
 from edge_runtime.black_box import report
+from edge_runtime.black_box.incident import Incident
+from edge_runtime.record import Event
 from edge_runtime.report import summary
-from tests.edge_runtime.black_box.incidents import incident
-from tests.edge_runtime.black_box.test_file import WHOLE
+from edge_runtime.report_text import NARROW_SPACE
+from tests.edge_runtime.black_box.incidents import AT_NS, incident
+from tests.edge_runtime.black_box.test_file import WHOLE, file_of
 
 
 def test_the_record_of_an_incident() -> None:
@@ -41,6 +46,86 @@ def test_what_is_told_first() -> None:
         "HOLD on 2023-11-14T23:36:43.000+00:00: newest frame of camera <wrist> is 214 ms old, limit 200 ms"
     )
     assert lines[2] == "     -2.000 s  RUN (task)       begin"
+
+
+def with_trigger(one: Incident, **changes: object) -> None:
+    one.trigger = msgspec.structs.replace(one.trigger, **changes)
+
+
+def with_header(one: Incident, **changes: object) -> None:
+    one.header = msgspec.structs.replace(one.header, **changes)
+
+
+def nested(depth: int) -> dict[str, object]:
+    inner: dict[str, object] = {}
+    for _ in range(depth):
+        inner = {"a": inner}
+    return inner
+
+
+HOSTILE: dict[str, Callable[[Incident], object]] = {
+    "an incident before every year": lambda one: with_trigger(one, t_ns=-(10**20)),
+    "an incident after every year": lambda one: with_trigger(one, t_ns=2**63 - 1),
+    "a rate of next to nothing": lambda one: with_header(one, rate_hz=1e-300),
+    "a rate of too much": lambda one: with_header(one, rate_hz=1001.0),
+    "a machine without end": lambda one: with_header(one, machine=nested(200)),
+    "a time without end": lambda one: setattr(one, "lateness_ns", np.full_like(one.lateness_ns, 10**17)),
+    "an angle without end": lambda one: setattr(one, "measured_rad", np.full_like(one.measured_rad, 1e308)),
+    "an angle at infinity": lambda one: setattr(one, "setpoint_rad", np.full_like(one.setpoint_rad, np.inf)),
+    "all ticks at once": lambda one: setattr(one, "t_ns", np.full_like(one.t_ns, one.t_ns[0])),
+    "an event in another year": lambda one: one.events.append(Event(AT_NS + 10**17, "HOLD", "x")),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("what", HOSTILE)
+def test_figures_that_are_no_robots_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str) -> None:
+    one = incident()
+    HOSTILE[what](one)
+    file = tmp_path / "a.mcap"
+    file.write_bytes(file_of(one))
+    assert cli.main(["report", str(file), "--report", str(tmp_path / "page")]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"edge: {file}: is no black box of this version, or a damaged one: ")
+    assert said.err.count("\n") == 1
+    assert not (tmp_path / "page").exists()
+
+
+EVIL = "\x1b[2J\x1b]0;own\x07\r\nHOLD on never: forged\u202e\x9b1m"
+
+
+def test_a_terminal_is_shown_nothing_that_it_obeys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever text of the file: on the terminal, as JSON, on the page."""
+    one = incident()
+    with_trigger(one, state=f"HOLD{EVIL}", cause=EVIL)
+    with_header(
+        one,
+        robot=EVIL,
+        joints=tuple(f"{EVIL}{k}" for k in range(3)),
+        states=tuple(f"{state}{EVIL}" for state in one.header.states),
+        cameras=(f"base{EVIL}", "wrist"),
+        buses=(EVIL,),
+        seal=EVIL,
+        machine={EVIL: [EVIL, {"deep": EVIL}]},
+    )
+    one.events.append(Event(AT_NS, EVIL, f"{EVIL} " * 5000))
+    file, page = tmp_path / "a.mcap", tmp_path / "page"
+    file.write_bytes(file_of(one))
+    assert cli.main(["report", str(file), "--report", str(page), "--json", str(tmp_path / "a.json")]) == 0
+    said = capsys.readouterr()
+    written = [path.read_text() for path in (tmp_path / "a.json", page / "report.json", page / "report.html")]
+    for text in (said.out, said.err, *written):
+        assert [line for line in text.splitlines() if not line.replace(NARROW_SPACE, " ").isprintable()] == []
+    assert [line for line in said.out.splitlines() if line.startswith("HOLD on never")] == []
+    assert len(said.out) < 20_000
+
+
+def test_the_name_of_a_damaged_file_is_shown_as_harmlessly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "a\x07\u202e.mcap"
+    file.write_bytes(WHOLE[:-40])
+    assert cli.main(["report", str(file)]) == 2
+    assert capsys.readouterr().err.removesuffix("\n").isprintable()
 
 
 class Page(HTMLParser):
