@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define NS_PER_S 1000000000
-#define STEP_NS 100000 /* between two looks for answers */
+#define STEP_NS 100000 /* between two looks for answers, at the least */
 #define LAYOUT 3 /* of both structures: counted up with every change of them */
 
 struct bus {
@@ -92,18 +92,19 @@ static void discard_input(struct bus *bus, int64_t deadline_ns)
 }
 
 /* Looks again and again, first a little sooner than the answers usually come: that is later than the bytes take on the
- * line, and one look in a cycle as a rule. To poll an empty port, or to read from it, would wait for the kernel's worker
- * that hands on what a serial line has received (tty_buffer_flush_work). That worker has no priority: on a busy machine
- * it comes many milliseconds after any deadline. */
+ * line, and one look in a cycle as a rule. The later they are, the less often: every look is a wake-up. To poll an
+ * empty port, or to read from it, would wait for the kernel's worker that hands on what a serial line has received
+ * (tty_buffer_flush_work). That worker has no priority: on a busy machine it comes many milliseconds after any deadline.
+ */
 static int64_t wait_for_answers(struct bus *bus, int64_t deadline_ns)
 {
-    int64_t look_ns = now_ns() + bus->usual_ns - bus->usual_ns / 32;
+    int64_t first_ns = now_ns() + bus->usual_ns - bus->usual_ns / 32, look_ns = first_ns;
     for (;;) {
         sleep_until(look_ns < deadline_ns ? look_ns : deadline_ns);
         int64_t ready = waiting(bus->fd), looked_ns = now_ns();
         if (ready < 0 || ready >= bus->expected || looked_ns >= deadline_ns)
             return ready;
-        look_ns = looked_ns + STEP_NS;
+        look_ns = looked_ns + STEP_NS + (looked_ns - first_ns) / 4;
     }
 }
 

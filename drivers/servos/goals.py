@@ -36,7 +36,7 @@ class Goals:
                 return index
             zero, steps_per_rad, low, high = self._ways[index]
             step = position * steps_per_rad + zero
-            fields[2 * index + 1] = low if step < low else high if step > high else round(step)
+            fields[2 * index + 1] = round(low if step < low else high if step > high else step)
         self._rows.pack_into(self.packet, self._at, *fields)
         self._packets.seal(self.packet)
         return -1
