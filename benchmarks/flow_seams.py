@@ -32,7 +32,6 @@ from edge_runtime.policies.flow import Runner
 from export.layouts.options import Options
 from export.pipeline import export_checkpoint
 
-RESULTS = Path(__file__).with_name("results") / "flow_seams.json"
 COMMITTED = 5
 WARM_UPS = 5
 
@@ -80,14 +79,15 @@ def timed(runs: dict[str, Run], rounds: int) -> dict[str, dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--json", type=Path, default=RESULTS)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures for programs")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         made = cases(Path(folder))
         found = {what: timed(runs, asked.rounds) for what, runs in track(made.items(), "timing", transient=True)}
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    told: dict[str, Any] = {"machine": machine, "rounds": asked.rounds, "committed": COMMITTED, **found}
-    write_whole(asked.json, (json.dumps(told, indent=2) + "\n").encode())
+    if asked.json is not None:
+        machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+        told: dict[str, Any] = {"machine": machine, "rounds": asked.rounds, "committed": COMMITTED, **found}
+        write_whole(asked.json, json.dumps(told, indent=2) + "\n")
     print(f"{'':<8}{'':<12}{'ms':>9}{'ratio':>8}")
     for what, rows in found.items():
         for name, row in rows.items():

@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from edge_runtime import app, config_check, floor, plugins, report_files
+from edge_runtime.bundle import open_bundle
 from edge_runtime.config import Robot
 from edge_runtime.doctor import power
 from edge_runtime.doctor.host import Host
@@ -187,12 +188,16 @@ def simulated(place: Path, bundle: Path, rate_hz: float) -> Robot:
 
 
 def _bundle(named: Path | None, say: Say) -> Path:
-    """The bundle to run: the one that was named, the demo's, or one made of the demo's checkpoint now."""
+    """The bundle to run: the one that was named, the demo's, or one made of the demo's checkpoint now.
+
+    Raises `EdgeError`, before anything is measured, where it is none.
+    """
     if named is not None:
-        return named
+        return open_bundle(named).path
     if not (BUNDLE / "manifest.json").is_file():
         if not CHECKPOINT.is_dir() or not os.access(Path(), os.W_OK):
             raise EdgeError(f"{BUNDLE}: no such bundle: make demo makes it, or name one with --bundle")
         say(f"export of {CHECKPOINT} to {BUNDLE}")
-        plugins.require("export.cli").run(CHECKPOINT, BUNDLE)
+        exporter = plugins.require("export.cli")
+        exporter.run(CHECKPOINT, BUNDLE, exporter.Options())
     return BUNDLE

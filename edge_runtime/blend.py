@@ -2,7 +2,7 @@
 
 At the seam the reference is exactly where the arm is: the new chunk plus an offset. The offset is what a critically
 damped system of third order makes of its position, velocity and acceleration: x = (c0 + c1·t + c2·t²)·exp(-λt) with
-c0 = d, c1 = v + λ·d, c2 = (a + 2λ·v + λ²·d)/2. λ is the robot's, not the seam's: so seams that follow before the last
+c0 = d, c1 = v + λ·d, c2 = (a + 2λ·v + λ²·d)/2. λ is always the same: so seams that follow before the last
 one is over, as they do, change nothing about what is left of it. A polynomial that ends after a time would begin anew
 with each of them, and swings up against a policy that sees what comes of it.
 """
@@ -13,30 +13,21 @@ import math
 
 import numpy as np
 
-from edge_runtime.limits import Floats, Limits
+from edge_runtime.limits import Floats
 from edge_runtime.reference import Reference
 
-SHARE = 0.5
-"""Of the limits of acceleration and jerk, for an offset of `USUAL_RAD`: the rest is for the chunk itself."""
-USUAL_RAD = 0.1
-"""Greater ones are for safety to cope with: such as of a task's first chunk, which may begin far from the arm."""
-FASTEST_PER_S = 18.0
-"""λ of a robot whose limits allow more. Half of an offset is gone after 2.7/λ, 99 % after 8.4/λ."""
+RATE_PER_S = 18.0
+"""λ. Half of an offset is gone after 2.7/λ = 0.15 s, 99 % after 8.4/λ = 0.47 s. A lone distance d asks for jerk λ³·d at
+the beginning and for acceleration 0.23·λ²·d: 583 rad/s³ and 7.5 rad/s² for 0.1 rad. Where that is more than a joint
+may, safety follows as quickly as it may: a slower fade lags too much behind a policy that sees what comes of it."""
 OVER = 20.0
 """λ·t at which less than 10⁻⁶ of it is left."""
 
 
 class Blend:
-    """The offset of one seam. Allocates nothing lasting.
+    """The offset of one seam of n joints. Allocates nothing lasting."""
 
-    Peaks for a lone distance d: jerk λ³·d at the beginning, acceleration 0.2305·λ²·d at λt = 2 - √2.
-    """
-
-    def __init__(self, limits: Limits) -> None:
-        n = len(limits.names)
-        jerk, acceleration = SHARE * limits.jerk / USUAL_RAD, SHARE * limits.acceleration / (0.2305 * USUAL_RAD)
-        self.rate_per_s = min(FASTEST_PER_S, float(np.min(np.cbrt(jerk))), float(np.min(np.sqrt(acceleration))))
-        """λ, of all joints the slowest."""
+    def __init__(self, n: int) -> None:
         self._c: Floats = np.zeros((3, 3, n))
         """By the power of t, for position, velocity and acceleration: what exp(-λt) is multiplied with."""
         self._left: Floats = np.zeros((3, n))
@@ -49,7 +40,7 @@ class Blend:
 
     def begin(self, offset: Floats, t_ns: int) -> None:
         """Fade `offset` [3, n]: position, velocity and acceleration of the arm less the chunk's at `t_ns`."""
-        rate, (d, v, a) = self.rate_per_s, offset
+        rate, (d, v, a) = RATE_PER_S, offset
         self._began_ns = t_ns
         self._c[0] = d, v + rate * d, 0.5 * (a + rate * (2.0 * v + rate * d))
         self._fading = bool(np.isfinite(self._c[0]).all())
@@ -59,13 +50,13 @@ class Blend:
 
     def _derive(self, p: Floats, out: Floats) -> None:
         """The derivative of p·exp(-λt), which is (p' - λ·p)·exp(-λt), of a polynomial [3, n]."""
-        np.multiply(p, -self.rate_per_s, out=out)
+        np.multiply(p, -RATE_PER_S, out=out)
         out[0] += p[1]
         out[1] += 2.0 * p[2]
 
     def add(self, t_ns: int, out: Reference) -> None:
         """Add what is left of the offset at `t_ns`."""
-        t, rate = (t_ns - self._began_ns) / 1e9, self.rate_per_s
+        t, rate = (t_ns - self._began_ns) / 1e9, RATE_PER_S
         if not self._fading or rate * t > OVER:
             return
         left = math.exp(-rate * t)

@@ -333,6 +333,7 @@ class Buses:
     def disable_torque(self) -> None:
         """Let go. Raises `DriverError`."""
         for line in self.lines:
+            line.safe = False
             line.bus.disable_torque(self._clock.now_ns() + ACTION_NS)
 
     def safe_action(self) -> list[str]:

@@ -93,7 +93,7 @@ def _in_words(message: str, document: dict[str, Any]) -> str:
     if missing := re.match(r"Object missing required field (\w+)", what):
         return f"{key}: {missing[1]} is missing" if key else f"{missing[1]} is missing"
     value, kind = _look_up(key, document)
-    if isinstance(kind, msgspec.inspect.LiteralType):
+    if isinstance(kind, msgspec.inspect.LiteralType) and type(value) in map(type, kind.values):
         return f"{key}: there is no {_show(value)}{did_you_mean(value, kind.values)}"
     said = (getattr(kind, "extra", None) or {}).get("say")
     if said and isinstance(value, str):

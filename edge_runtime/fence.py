@@ -86,7 +86,7 @@ def _refuse_two_buses(robot: Robot, index: Sequence[int]) -> None:
     found = sorted({owners[i] for i in index})
     if len(found) > 1:
         raise ConfigError(
-            f"workspace: the joints that move {robot.kinematics.tip} are on buses {' and '.join(found)}, and where one "
+            f"the joints that move {robot.kinematics.tip} are on buses {' and '.join(found)}, and where one "
             "loses a setpoint their stop may leave the box: put them on one bus, or leave [workspace] out"
         )
 

@@ -39,7 +39,7 @@ class Follow:
         self._limiter = limiter
         self._stop = Stop(limiter)
         self._curve = Curve(n)
-        self._blend = Blend(limits) if blend else None
+        self._blend = Blend(n) if blend else None
         self._stepwise = stepwise
         self._period_ns = period_ns
         self._then = Reference(n)

@@ -46,7 +46,7 @@ def summary(record: RunRecord, floor: Floor | None = None) -> dict[str, Any]:
             {"t_s": round((e.t_ns - record.started_ns) / 1e9, 4), "name": e.name, "cause": e.cause}
             for e in record.events
         ],
-        "task": {"episodes": record.episodes, "successes": record.successes},
+        "task": {"episodes": record.episodes, "successes": record.successes, "cut_off": _cut_off(record)},
         "faults": {"holds": sum(e.name == "HOLD" for e in record.events), "safe_s": _safe_while_running(record)},
         "tracking_mrad": _tracking(record),
         "counters": dict(record.counters),
@@ -99,6 +99,17 @@ def _safe_while_running(record: RunRecord) -> float:
     return round(max(0.0, record.state_seconds.get("SAFE", 0.0) - after - 1.0 / record.rate_hz), 3)
 
 
+def _cut_off(record: RunRecord) -> int:
+    """Tasks that the end of the run stopped: for the cause for which it is SAFE then."""
+    end = next((event.cause for event in reversed(record.events) if event.name == "SAFE"), None)
+    return sum(event.name == "HOLD (task)" and event.cause == end for event in record.events)
+
+
+def tasks_ended(report: dict[str, Any]) -> int:
+    """How many tasks came to an end of their own, good or bad."""
+    return int(report["task"]["episodes"] - report["task"]["cut_off"])
+
+
 def verdict(report: dict[str, Any]) -> tuple[Level, str]:
     """One sentence on a run. Good: no slot missed, no fault. Bad: a fault, nothing ran, or over 0.1 % missed."""
     control, task, faults = report["control"], report["task"], report["faults"]
@@ -109,8 +120,10 @@ def verdict(report: dict[str, Any]) -> tuple[Level, str]:
     faulty = faults["safe_s"] > 0 or faults["holds"] > 0
     parts = ["Every tick on time" if not missed else f"{missed} of {ticks + missed} slots missed ({share:.2%})"]
     parts.append(f"{ticks} ticks at {control['rate_hz']:g} Hz")
-    if task["episodes"]:
-        parts.append(f"{task['successes']} of {task['episodes']} tasks done")
+    if ended := tasks_ended(report):
+        parts.append(f"{task['successes']} of {ended} tasks done")
+    if task["cut_off"]:
+        parts.append("a task cut off by the end")
     if faults["holds"]:
         parts.append(f"{faults['holds']} faults led to HOLD" if faults["holds"] > 1 else "a fault led to HOLD")
     if faults["safe_s"] > 0:

@@ -11,7 +11,7 @@ from typing import Any
 from edge_runtime import report_plots
 from edge_runtime.floor import Floor
 from edge_runtime.record import RunRecord
-from edge_runtime.report import PERCENTILES, verdict
+from edge_runtime.report import PERCENTILES, tasks_ended, verdict
 from edge_runtime.report_text import event_runs, flat, number, rows
 
 EVENTS = 300
@@ -67,8 +67,8 @@ def _figures(report: dict[str, Any]) -> str:
         _figure(number(age["p99"]), "ms", f"sensor to motor p99, {number(age['p50'])} at p50"),
         _figure(number(inference["p50"]), "ms", f"inference p50, {number(inference['max'])} at most"),
     ]
-    if task["episodes"]:
-        boxes.append(_figure(f"{task['successes']}", f"of {task['episodes']}", "tasks done"))
+    if ended := tasks_ended(report):
+        boxes.append(_figure(f"{task['successes']}", f"of {ended}", "tasks done"))
     return f'<div class="figures">{"".join(boxes)}</div>'
 
 

@@ -129,12 +129,12 @@ def lateness_histogram(record: RunRecord, floor: Floor | None) -> str:
     panel.steps(edges, _log(shares), "histogram")
     if floor is not None:
         panel.steps(edges, _log(_rebinned(floor, edges)), "floor")
-    free = panel.left
+    free = [panel.left] * 3
     marks = np.percentile(late_us, [50, 99, 99.9, 100], method="higher")
     for name, value in zip(("p50", "p99", "p99.9", "max"), marks.tolist(), strict=True):
         x = panel.px(value)
-        row = 0 if x - 20 >= free else 1
-        free = x + 22 if row == 0 else free
+        row = next((row for row, end in enumerate(free) if x - 20 >= end), 0)
+        free[row] = x + 22
         panel.line(x, panel.top - 6 - 14 * row, x, panel.top + panel.height, "mark")
         panel.text(x, panel.top - 10 - 14 * row, name, "quiet", "middle")
     panel.axis_x([10.0**k for k in range(decades + 1)], _micro)

@@ -100,7 +100,7 @@ class Session:
             **self._mode(),
             "cause": director.cause,
             "allowed": director.machine.allowed(),
-            "torque": f"{'' if loop.torque.ours else 'not '}taken by this run",
+            "torque": loop.torque.words(self.robot.joint_names),
             "episodes": director.episodes,
             "successes": director.successes,
             "age_ms": {

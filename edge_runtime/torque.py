@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from drivers.errors import DriverError
+from drivers.motors.base import SafeAction
 from edge_runtime.buses import ACTION_NS, CALLS, Buses, Line
 from edge_runtime.errors import CommandError
 from edge_runtime.events import Report
@@ -25,19 +26,25 @@ class Torque:
         self._pet = pet
         self.ours = False
         """It may be on because of us: whatever ends the loop must do the safe action first."""
+        self._on = False
+        """Every motor was switched on by us, and none was let go since but by the safe action."""
+        self._made_safe = False
+        """The safe action was the last that was done, confirmed or not."""
 
     def take(self) -> None:
         """Switch it on where the arm is now, whatever the arm was told before."""
         self.reconnect()
-        self.ours = True
+        self.ours, self._on, self._made_safe = True, False, False
         with self._outside_the_tick():
             self._buses.enable_torque()
+        self._on = True
 
     def let_go(self) -> None:
         """Switch it off."""
+        self._on = False
         with self._outside_the_tick():
             self._buses.disable_torque()
-        self.ours = False
+        self.ours = self._made_safe = False
 
     def make_safe(self) -> None:
         """Each motor's declared safe action, where torque may be on by us; ours until all buses confirmed it."""
@@ -48,6 +55,25 @@ class Torque:
         for failure in failures:
             self._report("safe action failed", failure)
         self.ours = bool(failures)
+        self._made_safe = True
+
+    def words(self, joints: Sequence[str]) -> str:
+        """What this run knows of the torque of `joints`, which are all of the robot's, for people."""
+        if not self._made_safe:
+            return "taken by this run" if self.ours else "not taken by this run"
+        found: dict[str, list[str]] = {}
+        motors = ((line.safe, motor.safe) for line in self._buses.lines for motor in line.bus.settings.motors)
+        for joint, (confirmed, action) in zip(joints, motors, strict=True):
+            found.setdefault(self._state(confirmed, action), []).append(joint)
+        if len(found) == 1:
+            return next(iter(found))
+        return "; ".join(f"{state}: {', '.join(names)}" for state, names in found.items())
+
+    def _state(self, confirmed: bool, action: SafeAction) -> str:
+        """What the safe action has made of one joint: one that is to hold stays limp where it had no torque."""
+        if confirmed and action == "release":
+            return "let go by the safe action"
+        return "held by the safe action" if confirmed and self._on else "in doubt"
 
     def reconnect(self) -> None:
         """Connect again the buses that fail. Raises `CommandError`: nothing has changed then."""

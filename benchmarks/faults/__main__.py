@@ -38,7 +38,11 @@ def main() -> int:
     parser.add_argument("--only", metavar="WORDS", default="", help="faults whose name has these words in it")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table for programs")
     options = parser.parse_args()
-    chosen = [case for case in CASES if options.only in case.name]
+    chosen = named(options.only)
+    if not chosen:
+        known = ", ".join(case.name for case in CASES)
+        print(f'faults: no fault has "{options.only}" in its name; known: {known}', file=sys.stderr)
+        return 2
     began_s = time.monotonic()
     try:
         with tempfile.TemporaryDirectory(prefix="edge-") as place, Rig(Path(place) / "sim") as rig:
@@ -54,6 +58,11 @@ def main() -> int:
     broken = [f"{result.name}: {what}" for result in results for what in result.broken] + list(too_old(rig))
     print("\n".join(broken) or "every bound was kept")
     return 1 if broken else 0
+
+
+def named(words: str) -> list[Case]:
+    """The faults whose name has `words` in it, small letters or capitals."""
+    return [case for case in CASES if words.casefold() in case.name.casefold()]
 
 
 def trials(cases: Sequence[Case], rig: Rig) -> list[Result]:

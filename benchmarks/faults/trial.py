@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.faults import bounds
+from benchmarks.faults import bounds, boxes
 from benchmarks.faults.bounds import Trace
 from benchmarks.faults.cases import COAST, HOLD, RUN, SAFE, Case
 from benchmarks.faults.making import Skip
@@ -63,6 +64,8 @@ class Result:
     """From the first command to the midst of a task."""
     counted: dict[str, int] = field(default_factory=dict)
     """By how much the program's own counters have risen between the fault and its end."""
+    black_boxes: int = 0
+    """Files that it has left."""
     broken: list[str] = field(default_factory=list)
     """Bounds that were not kept."""
 
@@ -93,6 +96,7 @@ def run(case: Case, rig: Rig) -> Result:
 def _trial(case: Case, rig: Rig, result: Result) -> None:
     time.sleep(BEFORE_S)
     before = _midst(rig)
+    files = boxes.files(rig.config)
     fault_ns = time.monotonic_ns()
     case.make(rig)
     seen = rig.watch(_enough(case, before), case.watch_s)
@@ -107,11 +111,21 @@ def _trial(case: Case, rig: Rig, result: Result) -> None:
         rig.drop()  # the next fault has a program of its own
     rows = rig.rows(fault_ns - int(BEFORE_S * 1e9))
     trace = Trace(rows).between(0, end_ns)
+    _black_boxes(case, rig, result, before, seen, files)
     _states(case, rig, result, before, seen, fault_ns)
     _motion(case, rig, result, trace, fault_ns)
     _stop(case, rig, result, trace, seen, fault_ns)
     for driven in (trace, Trace(rows).between(proof_ns, time.monotonic_ns())):
         _setpoints(case, rig, result, driven)
+
+
+def _black_boxes(case: Case, rig: Rig, result: Result, before: Seen, seen: list[Seen], files: set[Path]) -> None:
+    """What the fault has left there; a program that was started since then counts anew."""
+    wanted = boxes.due(seen)
+    result.black_boxes = boxes.new(rig.config, files, wanted)
+    counted = rig.look().counters.get(boxes.FAILED, 0) if rig.runs else 0
+    earlier = 0 if ENDED in case.ends else before.counters.get(boxes.FAILED, 0)
+    result.broken += boxes.broken(wanted, result.black_boxes, max(0, counted - earlier))
 
 
 def _midst(rig: Rig) -> Seen:

@@ -69,6 +69,7 @@ def summary(incident: Incident) -> dict[str, Any]:
     begun_ns = int(incident.t_ns[0]) if incident.t_ns.size else trigger.t_ns
     return {
         "state": trigger.state,
+        "began": _began(incident),
         "cause": trigger.cause,
         "utc": datetime.fromtimestamp(wall_ns // 1_000_000 / 1e3, timezone.utc).isoformat(timespec="milliseconds"),
         "t_s": round((trigger.t_ns - begun_ns) / 1e9, 3),
@@ -95,7 +96,7 @@ def page(incident: Incident, found: dict[str, Any]) -> str:
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
-    yield f"{found['state']} on {found['utc']}: {found['cause']}"
+    yield f"{_path(found)} on {found['utc']}: {found['cause']}"
     frames = ", ".join(f"{name} {n} frames" for name, n in found["frames"].items())
     bytes_ = ", ".join(f"bus {name} {n} bytes" for name, n in found["bus_bytes"].items())
     yield f"it is at {found['t_s']:.3f} s below; {frames}; {bytes_}"
@@ -104,15 +105,16 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
 
 
 def _sections(incident: Incident, found: dict[str, Any]) -> Iterator[str]:
-    robot, state, cause = (escape(x) for x in (incident.header.robot, found["state"], found["cause"]))
+    robot, began, cause = (escape(x) for x in (incident.header.robot, found["began"], found["cause"]))
     yield (
-        f'<header class="bad"><p>{robot}: black box of {escape(found["utc"])}</p><h1>{state}: {cause}</h1>'
+        f'<header class="bad"><p>{robot}: black box of {escape(found["utc"])}</p>'
+        f"<h1>{escape(_path(found))}: {cause}</h1>"
         f"<p>In the plots of all {_all_s(incident):.0f} s it is at {found['t_s']:.3f} s.</p></header>"
     )
     near = _near(incident)
     if near.t_ns.size:
         yield (
-            f"<h2>The {BEFORE_S:.0f} s before</h2><p>0 s is when {state} was entered. Of each joint the setpoint, "
+            f"<h2>The {BEFORE_S:.0f} s before</h2><p>0 s is when it began, with {began}. Of each joint the setpoint, "
             "broad, and the measured angle on it, degrees.</p>"
         )
         yield f'<div class="wide">{report_plots.strip_chart(near)}</div>'
@@ -124,6 +126,18 @@ def _sections(incident: Incident, found: dict[str, Any]) -> Iterator[str]:
     yield f'<table class="words three"><tbody>{rows}</tbody></table>'
     for camera, frames in incident.frames.items():
         yield f'<h2>Camera {escape(camera)}</h2><div class="pictures">{"".join(_pictures(incident, frames))}</div>'
+
+
+def _path(found: dict[str, Any]) -> str:
+    """The state with which it began, and the one to which that led within a second."""
+    return found["state"] if found["began"] == found["state"] else f"{found['began']} → {found['state']}"
+
+
+def _began(incident: Incident) -> str:
+    """The state that was entered when it began: HOLD, where SAFE followed."""
+    trigger, states = incident.trigger, incident.header.states
+    names = (event.name.partition(" ")[0] for event in incident.events if event.t_ns == trigger.t_ns)
+    return next((name for name in names if name in states), trigger.state)
 
 
 def _joints(near: RunRecord) -> Iterator[str]:

@@ -24,10 +24,13 @@ def config(check: str | None, schema: bool, json_file: str | None) -> None:
         return
     from dataclasses import asdict
 
-    from edge_runtime import config_parts, stopping
+    import msgspec
+
+    from edge_runtime import config_parts, in_force, stopping
     from edge_runtime.black_box import memory
 
     robot, notes = config_parts.load(check)
+    notes += config_parts.missing(check, robot)
     found = {
         "file": check,
         "robot": robot.name,
@@ -35,6 +38,9 @@ def config(check: str | None, schema: bool, json_file: str | None) -> None:
         "buses": {bus.name: [joint.name for joint in bus.joints] for bus in robot.buses},
         "rate_hz": robot.control.rate_hz,
         "bundle": robot.policy.bundle,
+        "workspace": msgspec.to_builtins(robot.workspace),
+        "seam": robot.motion.seam,
+        "prefix_every": robot.policy.prefix_every,
         "control_socket": robot.control.socket,
         "stops": [asdict(stop) for stop in stopping.longest_stops(robot)],
         "rest_after_s": stopping.rest_after_s(robot),
@@ -44,7 +50,8 @@ def config(check: str | None, schema: bool, json_file: str | None) -> None:
     buses = "; ".join(f"bus {bus.name} ({bus.kind}) with {len(bus.joints)} joints" for bus in robot.buses)
     cameras = ", ".join(camera.name for camera in robot.cameras)
     words = f"{check}: good: {robot.name}, {robot.control.rate_hz:g} Hz, cameras {cameras}; {buses}"
-    emit(found, f"{words}\n{stopping.words(robot)}\n{memory.words(robot)}", json_file)
+    lines = (words, stopping.words(robot), *in_force.words(robot), memory.words(robot))
+    emit(found, "\n".join(lines), json_file)
     for note in notes:
         warn(note)
 

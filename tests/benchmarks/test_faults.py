@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.faults import bounds
+from benchmarks.faults import bounds, boxes
+from benchmarks.faults.__main__ import main, named
 from benchmarks.faults.bounds import Trace
 from benchmarks.faults.cases import CASES
-from benchmarks.faults.rig import Rig
+from benchmarks.faults.rig import ENDED, Rig, Seen
 from benchmarks.faults.trial import run
 from drivers.sim.servos import DAMPING_NM_S, GAIN_NM_RAD
 from drivers.sim.trace import ROW
@@ -92,3 +94,56 @@ def test_a_fault_from_its_beginning_to_the_way_back(name: str, tmp_path: Path) -
     assert result.bound_rad is not None
     assert result.moved_rad <= result.bound_rad
     assert result.back_s is not None, result.broken
+    assert [what for what in result.broken if "black boxes" in what] == []
+    assert result.black_boxes == 1 or case.ends == (ENDED,)
+
+
+def looks(*states: tuple[float, str]) -> list[Seen]:
+    return [Seen(round(s * 1e9), state, "", {}) for s, state in states]
+
+
+@pytest.mark.parametrize(
+    ("seen", "due"),
+    [
+        (looks((0.0, "RUN (task)"), (0.2, "COAST"), (0.3, "RUN (task)")), 0),
+        (looks((0.0, "RUN (task)"), (0.2, "HOLD"), (2.0, "HOLD")), 1),
+        (looks((0.0, "RUN (task)"), (0.2, "HOLD"), (1.1, "SAFE")), 1),
+        (looks((0.0, "RUN (task)"), (0.2, "HOLD"), (1.3, "SAFE")), 2),
+        (looks((0.0, "RUN (task)"), (0.2, "SAFE"), (0.3, "ended")), 1),
+    ],
+)
+def test_how_many_black_boxes_a_fault_has_to_leave(seen: list[Seen], due: int) -> None:
+    assert boxes.due(seen) == due
+
+
+def test_a_black_box_that_is_missing_one_too_many_and_one_that_failed_break_the_bound(
+    robot: Robot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boxes, "WAIT_S", 0.0)
+    folder = Path(robot.black_box.folder)
+    folder.mkdir()
+    (folder / "old.mcap").touch()
+    before = boxes.files(robot)
+    assert boxes.new(robot, before, 1) == 0
+    (folder / "old.mcap").unlink()  # the oldest go
+    for name in ("a.mcap", "b.mcap"):
+        (folder / name).touch()
+    assert boxes.new(robot, before, 1) == 2
+    assert list(boxes.broken(1, 0, 0)) == ["black boxes written: 0, not 1"]
+    assert list(boxes.broken(1, 2, 1)) == ["black boxes written: 2, not 1", "black boxes failed: 1"]
+    assert list(boxes.broken(1, 1, 0)) == []
+
+
+def test_a_name_that_no_fault_has_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["faults", "--only", "nosuch"])
+    assert main() == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith('faults: no fault has "nosuch" in its name; known: inference stalls, ')
+    assert said.err.count("\n") == 1
+
+
+def test_capitals_make_no_difference() -> None:
+    assert [case.name for case in named("KILL")] == [case.name for case in named("kill")] == ["kill -9"]

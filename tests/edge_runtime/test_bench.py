@@ -20,6 +20,8 @@ from edge_runtime.floor import Floor
 from edge_runtime.link import Link
 from edge_runtime.record import RunRecord
 from edge_runtime.states import DISARMED, PARK, READY, TASK
+from export import cli as exporter
+from export.layouts.options import Options
 from tests.edge_runtime.fakes import FakePolicy, robot, spec
 from tests.edge_runtime.sample_record import record
 
@@ -35,6 +37,7 @@ class Bench:
         self.arm: Arm | None = None
         self.left = record(seconds=2.0)
         monkeypatch.setattr(bench, "load", self.load)
+        monkeypatch.setattr(bench, "open_bundle", lambda path: SimpleNamespace(path=path))
         monkeypatch.setattr(bench.app, "run_robot", self.run_robot)
         monkeypatch.setattr(bench.floor, "measure", self.measure)
         monkeypatch.setattr(bench.plugins, "require", lambda _: SimpleNamespace(SimProcess=self.simulator))
@@ -242,3 +245,26 @@ def test_without_a_bundle_it_says_how_to_get_one(
     assert capsys.readouterr().err == (
         "edge: runs/demo/bundle: no such bundle: make demo makes it, or name one with --bundle\n"
     )
+
+
+def test_without_a_bundle_the_demos_checkpoint_is_exported(
+    benched: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As `edge export` does it: with its options."""
+    monkeypatch.chdir(tmp_path)
+    exports: list[tuple[Path, Path, Options]] = []
+    monkeypatch.setattr("export.cli.export_checkpoint", lambda *given: exports.append(given[:3]))
+    simulator = bench.plugins.require("drivers.sim.process")
+    monkeypatch.setattr(bench.plugins, "require", {"drivers.sim.process": simulator, "export.cli": exporter}.get)
+    bench.bench_sim(200.0, 8.0, None, None, benched.said.append)
+    assert exports == [(bench.CHECKPOINT, bench.BUNDLE, Options())]
+    assert benched.robot is not None
+    assert benched.robot.policy.bundle == str(bench.BUNDLE.absolute())
+
+
+def test_a_bundle_that_is_none_is_refused_before_anything_is_measured(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["bench", "--sim", "--bundle", "nope"]) == 2
+    assert capsys.readouterr().err == ("edge: nope: no such bundle; make one with `edge export CHECKPOINT -o nope`\n")

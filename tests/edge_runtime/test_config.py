@@ -138,6 +138,7 @@ SPOILED = [
     ("frame_age_ms = 200.0", "overload_ms = 0", "deadlines.overload_ms: expected float > 0.0, got 0"),
     ("id = 3", "id = 3.5", f"{JOINT_2}.id: expected int, got float"),
     ("id = 3", 'id = 3\nunits = "degrees"', f'{JOINT_2}.units: there is no "degrees", did you mean "deg"?'),
+    ("[policy]", "[motion]\nseam = true\n\n[policy]", "motion.seam: expected str, got bool"),
     ("id = 3", "id = 3\ndirection = 2", f"{JOINT_2}.direction: there is no 2; known: -1, 1"),
     ('device = "./camera-wrist.sock"', 'device = "./camera-base.sock"', "cameras[1].device: sim "),
     ('name = "wrist"', 'name = "base"', "cameras[1].name: base is already that of cameras[0].name"),

@@ -10,20 +10,22 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edge_runtime import config_parts
+from edge_runtime import cli, config_parts
 from edge_runtime.bundle import seal
-from edge_runtime.bundle_spec import GUIDE, Cost
+from edge_runtime.bundle_spec import GUIDE, Cost, PolicySpec
 from edge_runtime.errors import ConfigError
 from tests.edge_runtime import tiny_bundle
+from tests.edge_runtime.fakes import spec
 from tests.edge_runtime.test_config import write
-from tests.robot_toml import ROBOT
+from tests.robot_toml import NAMES, ROBOT
 
+FITS = msgspec.structs.replace(tiny_bundle.MANIFEST, spec=spec(NAMES))
 HEAD = msgspec.structs.replace(tiny_bundle.SPEC.head, committed=2)  # type: ignore[arg-type]
 MANIFEST = msgspec.structs.replace(
     tiny_bundle.MANIFEST,
     graphs={**tiny_bundle.MANIFEST.graphs, GUIDE: "guide.onnx"},
     costs={**tiny_bundle.MANIFEST.costs, GUIDE: Cost(1, "float32", 4, 2)},
-    spec=msgspec.structs.replace(tiny_bundle.SPEC, head=HEAD),
+    spec=msgspec.structs.replace(FITS.spec, head=HEAD),
 )
 
 
@@ -50,7 +52,7 @@ def step(path: Path, *inputs: str) -> None:
 def test_a_seam_that_the_bundle_cannot_make(tmp_path: Path, seam: str, words: str) -> None:
     path, bundle = robot(tmp_path, seam), tmp_path / "bundle"
     config_parts.load(path)  # of a bundle that is not here yet nothing is known
-    tiny_bundle.write(bundle)
+    tiny_bundle.write(bundle, FITS)
     with pytest.raises(ConfigError, match=words) as caught:
         config_parts.load(path)
     assert "\n" not in str(caught.value)
@@ -60,15 +62,43 @@ def test_a_seam_that_the_bundle_cannot_make(tmp_path: Path, seam: str, words: st
 
 
 def test_a_prefix_that_cannot_be_shared(tmp_path: Path) -> None:
-    path, bundle = robot(tmp_path, prefix_every=3), tiny_bundle.write(tmp_path / "bundle")
+    path, bundle = robot(tmp_path, prefix_every=3), tiny_bundle.write(tmp_path / "bundle", FITS)
     for inputs, fits in ((("x_t", "cond"), False), (("x_t", "state"), True)):
         step(bundle / "step.onnx", *inputs)
-        seal(bundle, tiny_bundle.MANIFEST)
+        seal(bundle, FITS)
         if fits:
             config_parts.load(path)
             continue
         with pytest.raises(ConfigError, match=r"take no state, .* set policy\.prefix_every to 1, not 3"):
             config_parts.load(path)
+
+
+@pytest.mark.parametrize("command", [["config", "--check"], ["run"]], ids=["check", "run"])
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        (spec(NAMES, ("base", "waist")), 'cameras[1].name: the policy has no camera wrist, did you mean "waist"?'),
+        (spec(NAMES[:5]), "{bundle}: state of 5 dimensions, the robot has 6 joints"),
+    ],
+)
+def test_a_bundle_for_another_robot(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str], policy: PolicySpec, words: str
+) -> None:
+    path = robot(tmp_path)
+    bundle = tiny_bundle.write(tmp_path / "bundle", msgspec.structs.replace(FITS, spec=policy))
+    assert cli.main([*command, str(path)]) == 2
+    assert capsys.readouterr().err == f"edge: {path}: {words.format(bundle=bundle)}\n"
+
+
+def test_a_bundle_that_is_not_there_yet_is_said_and_is_good(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, bundle = robot(tmp_path), tmp_path / "bundle"
+    for here in (False, True):
+        if here:
+            tiny_bundle.write(bundle, FITS)
+        assert cli.main(["config", "--check", str(path)]) == 0
+        err = capsys.readouterr().err
+        assert err.startswith("" if here else f"edge: {path}: policy.bundle: {bundle} is not there yet, so whether it ")
+        assert err.count("\n") == (0 if here else 1)
 
 
 def test_a_manifest_that_was_changed(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from importlib import resources
 from pathlib import Path
@@ -182,7 +183,8 @@ INSIDE = ROBOT.replace("start = 0.1", "start = 0.6").replace("park = 0.0", "park
         (INSIDE + WORKSPACE.replace("low = ", "lo = "), 'workspace.lo: unknown key, did you mean "low"?'),
         (
             INSIDE + WORKSPACE.replace("high = [0.5", "high = [0.34"),
-            "workspace: with every joint at start the tip is at 0.352, 0.241, 0.355 m: tip above x",
+            "workspace: with every joint at start the tip is at 0.352, 0.241, 0.355 m: tip above x, where the box ends "
+            "at 0.34 m: move workspace.high, or start of the joints",
         ),
         (INSIDE + WORKSPACE.replace(", 0.1]", ", 0.3]"), "workspace: with every joint at park the tip is at 0.3"),
         (
@@ -214,8 +216,54 @@ def test_a_way_between_start_and_park_that_leads_out_of_the_workspace_is_said(tm
     ]
 
 
+def test_a_wall_below_is_named_by_its_own_figure(tmp_path: Path) -> None:
+    (tmp_path / "arm.urdf").write_text(resources.files("drivers.sim").joinpath("arm.urdf").read_text())
+    path = write(tmp_path, INSIDE + WORKSPACE.replace("[0.0, -0.4, 0.1]", "[0.0, 0.2505, 0.1]"))
+    with pytest.raises(
+        ConfigError, match=r": tip below y, where the box ends at 0\.2505 m: move workspace\.low, or start "
+    ):
+        config_parts.load(path)
+
+
+def test_a_joint_without_room_for_its_longest_stop_is_said(tmp_path: Path) -> None:
+    path = write(tmp_path, ROBOT.replace("position = [-1.5, 1.5]", "position = [-0.2, 0.28]", 2))
+    notes = config_parts.load(path)[1]
+    assert [note.split(" takes ")[0] for note in notes] == [
+        f"{path}: {name}: its longest stop" for name in ("shoulder_pan", "shoulder_lift")
+    ]
+    assert " takes 0.483 rad and its range is 0.480 rad: it can never use its limits: raise " in notes[0]
+    write(tmp_path, ROBOT.replace("position = [-1.5, 1.5]", "position = [-0.2, 0.29]"))
+    assert config_parts.load(path)[1] == []
+
+
+def test_what_is_in_force_beyond_the_defaults_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "arm.urdf").write_text(resources.files("drivers.sim").joinpath("arm.urdf").read_text())
+    file = tmp_path / "found.json"
+    path = write(tmp_path, ROBOT)
+    assert cli.main(["config", "--check", str(path), "--json", str(file)]) == 0
+    plain = capsys.readouterr().out
+    assert not [word for word in ("workspace", "seam", "prefix_every") if word in plain]
+    found = json.loads(file.read_text())
+    assert (found["workspace"], found["seam"], found["prefix_every"]) == (None, "blend", 1)
+    write(
+        tmp_path, INSIDE.replace("[policy]", "[policy]\nprefix_every = 3") + WORKSPACE + '\n[motion]\nseam = "none"\n'
+    )
+    assert cli.main(["config", "--check", str(path), "--json", str(file)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert (
+        "workspace: x 0 to 0.5, y -0.4 to 0.4, z 0.1 to 0.6 m: every stop of the arm is proved to keep the tip inside"
+        in lines
+    )
+    assert "motion.seam: none" in lines
+    assert "policy.prefix_every: one look through the cameras serves 3 inferences" in lines
+    found = json.loads(file.read_text())
+    assert found["workspace"] == {"low": [0.0, -0.4, 0.1], "high": [0.5, 0.4, 0.6]}
+    assert (found["seam"], found["prefix_every"]) == ("none", 3)
+
+
 def test_what_is_not_measured_yet_is_said_and_is_good(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = robot_toml(tmp_path)
+    (tmp_path / "bundle").mkdir()
     assert cli.main(["config", "--check", str(path)]) == 0
     out, err = capsys.readouterr()
     assert ": good: " in out

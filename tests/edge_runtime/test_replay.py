@@ -220,7 +220,7 @@ def test_the_golden_pi0_drives_the_null_arm_on_widowx_footage(shared: Path, gold
     assert "turn lever vertical to front" in done.stderr
     report = json.loads((tmp_path / "report.json").read_text())
     assert json.loads(report_json.read_text()) == report
-    assert report["task"] == {"episodes": 2, "successes": 2}
+    assert report["task"] == {"episodes": 2, "successes": 2, "cut_off": 0}
     assert report["states"]["HOLD"] == report["states"]["SAFE"] == 0
     assert report["chunks"] >= 12
     assert report["inference_ms"]["p50"] > 0

@@ -28,7 +28,7 @@ def test_the_keys_that_later_checks_read() -> None:
     assert found["chunks"] == 189
     assert found["states"]["RUN"] == pytest.approx(16.37)
     assert found["events"][2] == {"t_s": 12.4, "name": "COAST", "cause": "frame base 214 ms old"}
-    assert found["task"] == {"episodes": 3, "successes": 3}
+    assert found["task"] == {"episodes": 3, "successes": 3, "cut_off": 0}
     assert found["machine"]["cpu"] == "2 × a processor"
     assert "floor_us" not in found
 
@@ -87,6 +87,22 @@ def test_the_verdict(missed: int, faults: dict[str, float], level: str, says: st
     found = report.summary(record(skip=missed))
     found["faults"] |= faults
     assert report.verdict(found) == (level, says)
+
+
+@pytest.mark.parametrize(
+    ("episodes", "says"), [(3, ", 2 of 2 tasks done, a task cut off by the end"), (1, ", a task cut off by the end")]
+)
+def test_a_task_that_the_end_of_the_run_stopped_is_told_apart(episodes: int, says: str) -> None:
+    run = record(skip=0)
+    run.episodes, run.successes = episodes, episodes - 1
+    run.events += [
+        Event(run.ended_ns, name, cause)
+        for name, cause in (("HOLD (task)", "command stop"), ("HOLD (task)", "it is over"), ("SAFE", "it is over"))
+    ]
+    found = report.summary(run)
+    assert found["task"] == {"episodes": episodes, "successes": episodes - 1, "cut_off": 1}
+    assert report.verdict(found) == ("good", f"Every tick on time, 2000 ticks at 100 Hz{says}")
+    assert ("tasks done" in report_html.page(run, found)) is (episodes > 1)
 
 
 def test_safe_counts_only_while_the_loop_ran() -> None:

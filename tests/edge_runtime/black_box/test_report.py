@@ -48,6 +48,18 @@ def test_what_is_told_first() -> None:
     assert lines[2] == "     -2.000 s  RUN (task)       begin"
 
 
+def test_what_began_with_hold_and_led_to_safe_says_both() -> None:
+    one = incident()
+    one.events.append(Event(AT_NS + 65_000_000, "SAFE", "no motor answered"))
+    with_trigger(one, state="SAFE")
+    found = report.summary(one)
+    assert (found["state"], found["began"]) == ("SAFE", "HOLD")
+    assert report.text(found).startswith("HOLD → SAFE on 2023-11-14T23:36:43.000+00:00: newest frame")
+    page = report.page(one, found)
+    assert "<h1>HOLD → SAFE: newest frame" in page
+    assert "0 s is when it began, with HOLD." in page
+
+
 def with_trigger(one: Incident, **changes: object) -> None:
     one.trigger = msgspec.structs.replace(one.trigger, **changes)
 
