@@ -462,7 +462,7 @@ def test_an_arm_that_hangs_on_two_buses_has_no_box(tmp_path: object) -> None:
     with pytest.raises(ConfigError) as caught:
         Workspace.of(msgspec.structs.replace(robot, buses=split))
     assert str(caught.value) == (
-        "workspace: the joints that move grip_point are on buses a and b1, and where one loses a setpoint their stop "
+        "the joints that move grip_point are on buses a and b1, and where one loses a setpoint their stop "
         "may leave the box: put them on one bus, or leave [workspace] out"
     )
 
