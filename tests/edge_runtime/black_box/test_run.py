@@ -75,7 +75,7 @@ def test_servos_that_fall_silent_leave_a_black_box(
     code = cli.main(["report", str(path), "--report", str(tmp_path / "page"), "--json", str(tmp_path / "found.json")])
     said = capsys.readouterr().out
     assert code == 0
-    assert said.startswith("SAFE on ")
+    assert said.startswith("HOLD → SAFE on ")
     assert cause in said
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["incident"]["cause"] == one.trigger.cause
