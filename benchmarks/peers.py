@@ -101,8 +101,10 @@ def _favoured() -> Iterator[None]:
     before = os.getpriority(os.PRIO_PROCESS, 0)
     with suppress(PermissionError):
         favour()
-    yield
-    os.setpriority(os.PRIO_PROCESS, 0, before)
+    try:
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, before)
 
 
 @contextmanager
@@ -124,7 +126,8 @@ def _round(rate_hz: float, bundle: Path) -> Iterator[tuple[Step, list[int]]]:
             _observe(bus, link)
             _act(bus, link)
 
-        yield step, began_ns
+        with _favoured():
+            yield step, began_ns
         bus.safe_action(_soon(1e9))
 
 
