@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.bundle_spec import PolicySpec
-from edge_runtime.chunk import Chunk
+from edge_runtime.chunk import NO_REQUEST, Chunk
 from edge_runtime.config import Robot
 from edge_runtime.curve import Curve
 from edge_runtime.fit import units_rad
@@ -32,8 +32,7 @@ class Running:
         dims = spec.action.dims
         self._lowest, self._highest = lowest, highest
         self._stepwise = stepwise
-        self._chunk = Chunk(spec.horizon, dims, round(spec.dt_s * 1e9))
-        self._chunk.request = -1
+        self._chunk = Chunk(spec.horizon, dims, round(spec.dt_s * 1e9), NO_REQUEST)
         self._curve = Curve(dims)
         self._then = Reference(dims)
         self._ahead = Ahead(np.zeros((spec.horizon, dims), np.float32))
@@ -46,8 +45,7 @@ class Running:
 
     def keep(self, actions: Floats, published: Chunk) -> None:
         """`actions` [horizon, dims] became the chunk that has been `published`."""
-        self._chunk.actions[:] = actions
-        self._chunk.start_ns, self._chunk.request = published.start_ns, published.request
+        self._chunk.keep(actions, published)
         self._curve.forget()
 
     def ahead(self, request: int, observed_ns: int, taken_ns: int) -> Ahead | None:
@@ -60,9 +58,9 @@ class Running:
             return None
         known = 0
         for row in ahead.actions:
-            if not self._curve.sample(chunk, observed_ns + known * chunk.dt_ns, self._then):
-                break
             t_ns = observed_ns + known * chunk.dt_ns
+            if not self._curve.sample(chunk, t_ns, self._then):
+                break
             if self._stepwise is not None:
                 np.copyto(self._then.position_rad, chunk.rows[chunk.due(t_ns)], where=self._stepwise)
             np.clip(self._then.position_rad, self._lowest, self._highest, out=row, casting="same_kind")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_runtime.limits import Floats
+
+NO_REQUEST = -1
+"""Of a chunk that is kept: there is none yet."""
 
 
 class Chunk:
@@ -23,11 +27,7 @@ class Chunk:
         "start_ns",
     )
 
-    def due(self, t_ns: int) -> int:
-        """The row that was due last at `t_ns`; the first before there was one, the last behind it."""
-        return min(max((t_ns - self.start_ns) // self.dt_ns, 0), len(self.rows) - 1)
-
-    def __init__(self, rows: int, n: int, dt_ns: int) -> None:
+    def __init__(self, rows: int, n: int, dt_ns: int, request: int = 0) -> None:
         self.actions: Floats = np.zeros((rows, n))
         self.rows: tuple[Floats, ...] = tuple(self.actions)
         """The rows of `actions`, so that sampling makes no views."""
@@ -44,5 +44,14 @@ class Chunk:
         """The arm is meant to rest in the last row: the chunk has not run out before it is too old."""
         self.sequence = 0
         """Counts chunks from 1."""
-        self.request = 0
+        self.request = request
         """Number of the request that it answers."""
+
+    def keep(self, actions: NDArray[np.floating], published: Chunk) -> None:
+        """Remember `actions` [rows, n] as those of `published`, whose buffer will be written anew."""
+        self.actions[:] = actions
+        self.start_ns, self.request = published.start_ns, published.request
+
+    def due(self, t_ns: int) -> int:
+        """The row that was due last at `t_ns`; the first before there was one, the last behind it."""
+        return min(max((t_ns - self.start_ns) // self.dt_ns, 0), len(self.rows) - 1)

@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.chunk import Chunk
+from edge_runtime.chunk import NO_REQUEST, Chunk
 from edge_runtime.config import Robot
 from edge_runtime.curve import Curve
 from edge_runtime.limits import stepwise_joints
@@ -27,8 +27,7 @@ class Ensemble:
     def __init__(self, rows: int, n: int, dt_ns: int, stepwise: NDArray[np.bool_] | None = None) -> None:
         """`stepwise` [n]: joints that are open or closed and nothing between: of them the newest chunk decides."""
         self._smooth = True if stepwise is None else ~stepwise
-        self._mean = Chunk(rows, n, dt_ns)
-        self._mean.request = -1
+        self._mean = Chunk(rows, n, dt_ns, NO_REQUEST)
         self._counts = [0] * rows
         """How many chunks each row of the mean is made of."""
         self._curve = Curve(n)
@@ -47,13 +46,12 @@ class Ensemble:
             t_ns = chunk.start_ns + k * chunk.dt_ns
             known = mean.request == chunk.request and t_ns >= mean.start_ns
             if known and self._curve.sample(mean, t_ns, self._then):
-                count = self._counts[min((t_ns - mean.start_ns) // mean.dt_ns, len(self._counts) - 1)]
+                count = self._counts[mean.due(t_ns)]
                 share = _weight(count) / sum(_weight(i) for i in range(count + 1))
                 np.add(row, (1.0 - share) * (self._then.position_rad - row), out=row, where=self._smooth)
                 counts[k] = count
             counts[k] += 1
-        np.copyto(mean.actions, chunk.actions)
-        mean.start_ns, mean.request = chunk.start_ns, chunk.request
+        mean.keep(chunk.actions, chunk)
         self._counts = counts
         self._curve.forget()
 

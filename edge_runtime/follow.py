@@ -71,7 +71,7 @@ class Follow:
             self._blend.add(t_ns, out)
         if self._stepwise is not None:
             self._step(chunk, t_ns, out, self._stepwise)
-        return chunk.rests and t_ns >= chunk.start_ns + (len(chunk.rows) - 1) * chunk.dt_ns
+        return chunk.rests and chunk.due(t_ns) == len(chunk.rows) - 1
 
     def postpone(self, duration_ns: int) -> None:
         """A chunk's actions are due when they are due."""

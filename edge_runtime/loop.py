@@ -103,8 +103,8 @@ class ControlLoop:
         self._insist_ticks = max(1, int(INSIST_S * robot.control.rate_hz))
         self._closing = ""
         self._send = Delay(SEND_SHARE)
-        delay_ns = calibrated.actuator_delay_ns(robot) if robot.policy.actions == "positions" else None
-        self._actuator_ns = delay_ns or 0
+        follow_ns = calibrated.actuator_delay_ns(robot)
+        self._actuator_ns = (follow_ns or 0) if robot.policy.actions == "positions" else 0
         self._sensor_age_ns = -1
         self._sent_ns = -1
         self._cpu_ns = clock.cpu_ns()
@@ -116,7 +116,6 @@ class ControlLoop:
         link.wait_ns = period_ns + self.pacer.lead_ns
         self.limiter = Limiter(limits, period_ns / 1e9, Workspace.of(robot))
         self._silence = Silence(len(limits.names), period_ns)
-        follow_ns = calibrated.actuator_delay_ns(robot)
         self.effort = Effort(robot, period_ns, DELAY_NS if follow_ns is None else follow_ns, events.report)
         self.watchdog = Watchdog(robot.deadlines, [c.name for c in cameras], self.buses.lines, events.report)
         self.torque = Torque(buses=self.buses, pacer=self.pacer, report=events.report, pet=pet)

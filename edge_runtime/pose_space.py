@@ -13,7 +13,7 @@ import numpy as np
 import pinocchio
 
 from edge_runtime.bundle_spec import Normalisation, PolicySpec, PoseSpec, PoseVector
-from edge_runtime.chunk import Chunk
+from edge_runtime.chunk import NO_REQUEST, Chunk
 from edge_runtime.config import Robot
 from edge_runtime.errors import UnreachablePose
 from edge_runtime.kinematics import Arm, Pose, Residual
@@ -38,9 +38,8 @@ class PoseSpace:
         self._unreachable_m = robot.kinematics.unreachable_mm / 1e3
         self._missed = 0
         self._start: Floats = np.zeros(len(robot.joints))
-        self._last = Chunk(spec.horizon + self._delta, len(robot.joints), round(spec.dt_s * 1e9))
+        self._last = Chunk(spec.horizon + self._delta, len(robot.joints), round(spec.dt_s * 1e9), NO_REQUEST)
         """The chunk before, in its own buffer: the published one may be written anew."""
-        self._last.request = -1
         self.rows = spec.horizon + self._delta
 
     def observe(self, measured_rad: Floats, state: Numbers) -> None:
@@ -69,7 +68,7 @@ class PoseSpace:
             row[:] = before
             row[index] = q_rad
             self._gripper.move(self._pose.action, action, row)
-        self._keep(chunk)
+        self._last.keep(chunk.actions, chunk)
 
     def told(self, setpoint_rad: Floats, actions: Numbers) -> bool:
         """The pose of a setpoint is an action where actions are poses; a delta no single setpoint tells."""
@@ -98,10 +97,6 @@ class PoseSpace:
         arm, measured = self._arm.index, measured_rad[self._arm.index]
         self._start[arm] = np.clip(self._start[arm], measured - LEAD_RAD, measured + LEAD_RAD)
         return self._start
-
-    def _keep(self, chunk: Chunk) -> None:
-        self._last.actions[:] = chunk.actions
-        self._last.start_ns, self._last.request = chunk.start_ns, chunk.request
 
     def _target(self, before: Pose, action: Floats) -> Pose:
         """The pose that one action asks for, `before` being the one that the action before it asked for."""
