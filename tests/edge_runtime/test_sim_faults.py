@@ -7,28 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from importlib import resources
-from pathlib import Path
-
-import pytest
 
 from drivers.sim.process import SimProcess
 from tests.edge_runtime.process import ROOT, Process
-
-
-@pytest.fixture
-def sim(tmp_path: Path) -> Iterator[SimProcess]:
-    (tmp_path / "robot.toml").write_text(resources.files("drivers.sim").joinpath("robot.toml").read_text())
-    with SimProcess(tmp_path, seed=3) as made:
-        yield made
-
-
-@pytest.fixture
-def robot(sim: SimProcess) -> Iterator[Process]:
-    made = Process(sim.directory)
-    yield made
-    made.kill()
 
 
 def test_servos_that_fall_silent_and_come_back(sim: SimProcess, robot: Process) -> None:

@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -17,20 +15,6 @@ from drivers.sim.process import SimProcess
 from edge_runtime import cli
 from edge_runtime.black_box import read
 from tests.edge_runtime.process import Process
-
-
-@pytest.fixture
-def sim(tmp_path: Path) -> Iterator[SimProcess]:
-    (tmp_path / "robot.toml").write_text(resources.files("drivers.sim").joinpath("robot.toml").read_text())
-    with SimProcess(tmp_path, seed=3) as made:
-        yield made
-
-
-@pytest.fixture
-def robot(sim: SimProcess) -> Iterator[Process]:
-    made = Process(sim.directory)
-    yield made
-    made.kill()
 
 
 def boxes(sim: SimProcess, count: int, seconds: float = 10.0) -> list[Path]:
