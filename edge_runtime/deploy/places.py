@@ -10,6 +10,8 @@ PYTHON = PREFIX / "bin/python"
 EDGE = PREFIX / "bin/edge"
 FACTORY = PREFIX / "bundle"
 """The bundle that came in the package, adopted where the robot has none yet."""
+PACKAGED_CALIBRATION = PREFIX / "calibration"
+"""The calibration that came in the package: what the robot has not measured itself is as there."""
 
 CONFIG = Path("/etc/edge-runtime")
 ROBOT = CONFIG / "robot.toml"
