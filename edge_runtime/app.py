@@ -31,10 +31,10 @@ from edge_runtime.hand import HandThread
 from edge_runtime.housekeeping import Housekeeping
 from edge_runtime.inference import Inference
 from edge_runtime.link import Link, Order
-from edge_runtime.loop import ControlLoop
+from edge_runtime.loop import Alive, ControlLoop
 from edge_runtime.observation import CameraThread, Observer
 from edge_runtime.policies.base import Policy
-from edge_runtime.policy import open_policy
+from edge_runtime.policy import robot_policy
 from edge_runtime.record import RunRecord
 from edge_runtime.recorder import Inferences, Ticks
 from edge_runtime.recording import Recording
@@ -65,6 +65,7 @@ def run_robot(
     beside: Companion | None = None,
     rescue: Callable[[RunRecord], None] | None = None,
     record_to: Path | None = None,
+    alive: Alive | None = None,
 ) -> RunRecord:
     """Run `robot` until SIGINT, SIGTERM, SIGHUP or `seconds`, on the main thread.
 
@@ -72,7 +73,7 @@ def run_robot(
     `beside` the run also ends when that returns, and what it raises is raised here. Raises `EdgeError` and
     `DriverError`, one line each and before anything moves, for whatever does not fit or does not answer. Where the loop
     itself ends with an exception, `rescue` is given the record before that is raised. What the policy sees and answers
-    goes to the folder `record_to` where one is given.
+    goes to the folder `record_to` where one is given. `alive` is the control thread's (`ControlLoop`).
     """
     failure: Exception | None = None
     with ExitStack() as parts:
@@ -80,13 +81,14 @@ def run_robot(
         parts.callback(control.close)
         session, stuck = _assemble(
             robot,
-            policy or _policy(robot),
+            policy or robot_policy(robot),
             [make_camera(c) for c in robot.cameras] if cameras is None else cameras,
             [make_bus(b) for b in robot.buses] if buses is None else buses,
             [make_estop(e) for e in robot.estops] if estops is None else estops,
             make_hand(robot) if hand is None else hand,
             seconds,
             record_to,
+            alive,
         )
         loop = session.loop
         parts.callback(loop.buses.disconnect)
@@ -104,41 +106,28 @@ def run_robot(
         parts.callback(session.inference.stop)
         session.inference.start(session.policy.prompt(robot.policy.instruction or robot.name))
         _wait_for_frames(session.cameras)
-        housekeeping = Housekeeping(control, session.handle, session.events, session.black_box)
+        housekeeping = Housekeeping(control, session.handle, session.events, session.kept, session.black_box)
         parts.callback(housekeeping.stop)
         housekeeping.start()
         if session.recording is not None:
             parts.callback(session.recording.stop)
             session.recording.start()
-        started_ns = session.clock.now_ns()
+        session.started_ns = session.clock.now_ns()
         parts.enter_context(_companion(beside, session))
         with signals.told(loop.close), realtime.obtain(robot.control.priority, robot.control.cpu) as settings, stuck:
             _log.info("%s", settings)
+            session.machine.update(machine.describe(settings))
             try:
                 loop.run(seconds)
             except Exception as error:  # noqa: BLE001  raised again below, when everything is taken apart
                 failure = error
         ended_ns = session.clock.now_ns()
-    record = session.record(started_ns, ended_ns, housekeeping.kept, machine.describe(settings))
+    record = session.record(ended_ns)
     if failure is not None:
         if rescue is not None:
             rescue(record)
         raise failure
     return record
-
-
-def _policy(robot: Robot) -> Policy:
-    policy = robot.policy
-    return open_policy(
-        Path(policy.bundle),
-        policy.backend,
-        policy.threads,
-        policy.flow_steps,
-        policy.seed,
-        policy.on_malformed,
-        robot.motion.seam,
-        policy.prefix_every,
-    )
 
 
 def _assemble(
@@ -150,6 +139,7 @@ def _assemble(
     hand: Hand | None,
     seconds: float | None,
     record_to: Path | None,
+    alive: Alive | None,
 ) -> tuple[Session, realtime.StuckTimer]:
     """Put everything together; no device is touched. Raises `EdgeError` where policy and robot do not fit."""
     spec = policy.spec
@@ -184,6 +174,7 @@ def _assemble(
         estops=inputs,
         hand=hand_thread,
         exchange=_exchange(),
+        alive=alive,
     )
     director, recording = loop.director, None
     if record_to is not None:

@@ -13,23 +13,29 @@ from edge_runtime.commands import (
     cameras,
     compile,
     data,
+    deploy,
     doctor,
+    flash,
     incident,
     measure,
     models,
+    package,
     precision,
     robot,
     run,
+    serve,
     talk,
+    update,
 )
 from edge_runtime.errors import EdgeError, printable
 from edge_runtime.suggest import did_you_mean
 
 SECTIONS: tuple[tuple[str, tuple[click.Command, ...]], ...] = (
-    ("Run", (*run.COMMANDS, *incident.COMMANDS)),
+    ("Run", (*run.COMMANDS, *serve.COMMANDS, *incident.COMMANDS)),
     ("Talk to a running robot", talk.COMMANDS),
     ("Models", (*models.COMMANDS, *data.COMMANDS, *precision.COMMANDS, *compile.COMMANDS)),
     ("Robot", (*robot.COMMANDS, *doctor.COMMANDS, *cameras.COMMANDS, *calibrate.COMMANDS)),
+    ("Put it on a robot", (*package.COMMANDS, *flash.COMMANDS, *deploy.COMMANDS, *update.COMMANDS)),
     ("Measure", measure.COMMANDS),
 )
 

@@ -30,18 +30,23 @@ WAY = 100
 
 
 def load(path: str | Path) -> tuple[Robot, list[str]]:
-    """`config.load`, and notes on stops, workspace and calibration folder: one line each that stops nothing.
+    """`config.load`, and what `check` has to say of it."""
+    robot = config.load(path)
+    return robot, check(path, robot)
+
+
+def check(path: str | Path, robot: Robot) -> list[str]:
+    """Notes on stops, workspace and calibration folder: one line each that stops nothing.
 
     Raises `ConfigError`, one line that names the file and the key, for a part that this machine can never run.
     """
-    robot = config.load(path)
     for key, ask in _questions(robot):
         try:
             ask()
         except (DriverError, EdgeError) as error:
             raise ConfigError(f"{path}: {key}{error}") from error
     notes = (*_stop_notes(robot), *_workspace_notes(robot), *_calibration_notes(robot))
-    return robot, [f"{path}: {note}" for note in notes]
+    return [f"{path}: {note}" for note in notes]
 
 
 def missing(path: str | Path, robot: Robot) -> list[str]:

@@ -27,6 +27,10 @@ class BackendError(EdgeError):
     """An inference backend is missing or refused a graph."""
 
 
+class UpdateError(EdgeError):
+    """A system update that cannot be made, or that this robot does not take."""
+
+
 class InstructionError(EdgeError):
     """An instruction that the policy cannot take."""
 

@@ -8,16 +8,32 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write `content` so that a reader sees all of it, or the file that was there before. Makes missing folders."""
+def write_whole(path: Path, content: str | bytes, *, settled: bool = False) -> None:
+    """Write `content` so that a reader sees all of it, or the file that was there before. Makes missing folders.
+
+    With `settled` a power cut changes nothing of that, and what is written is on the disk when this returns.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with naming(path):
             beside.write_bytes(content.encode() if isinstance(content, str) else content)
+            if settled:
+                settle(beside)
         beside.replace(path)
+        if settled:
+            settle(path.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def settle(path: Path) -> None:
+    """What the file holds, or which names the folder has, is on the disk when this returns."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

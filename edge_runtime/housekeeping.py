@@ -12,8 +12,6 @@ from edge_runtime.events import EventQueue
 from edge_runtime.realtime import helper
 from edge_runtime.record import Event
 
-KEPT = 10_000
-"""How many of the last events a record holds."""
 ROUND_S = 0.1
 
 _log = logging.getLogger("edge_runtime")
@@ -23,9 +21,15 @@ class Housekeeping:
     """Owns the control socket."""
 
     def __init__(
-        self, control: ControlSocket, handler: Handler, events: EventQueue, black_box: BlackBox | None = None
+        self,
+        control: ControlSocket,
+        handler: Handler,
+        events: EventQueue,
+        kept: deque[Event],
+        black_box: BlackBox | None = None,
     ) -> None:
-        self.kept: deque[Event] = deque(maxlen=KEPT)
+        """Events go from `events` to `kept`."""
+        self._kept = kept
         self._control = control
         self._handler = handler
         self._queue = events
@@ -59,7 +63,7 @@ class Housekeeping:
 
     def _keep(self) -> None:
         for event in self._queue.drain():
-            self.kept.append(event)
+            self._kept.append(event)
             _log.info("%s: %s", event.name, event.cause)
             if self._black_box is not None:
                 self._black_box.see(event)

@@ -7,7 +7,7 @@ Whatever ends the loop, an arm that was armed gets its declared safe action firs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from drivers.motors.base import MotorBus
@@ -53,6 +53,10 @@ MOVING = (State.RUN, State.COAST, State.TAKEOVER)
 """States that a closing robot leaves by a stop first."""
 
 
+Alive = Callable[[int], object]
+"""Called by the control thread after a tick that was in time, with when it woke, CLOCK_MONOTONIC ns."""
+
+
 def cycle_ns(robot: Robot) -> int:
     """How long a serial cycle may take, all buses together."""
     return min(int(robot.deadlines.serial_ms * 1e6), int(CYCLE_SHARE * 1e9 / robot.control.rate_hz))
@@ -85,8 +89,12 @@ class ControlLoop:
         estops: Sequence[Input] = (),
         hand: HandSource | None = None,
         exchange: Exchange | None = None,
+        alive: Alive | None = None,
     ) -> None:
-        """`exchange`: what does the serial cycle without the interpreter, on the real clock only."""
+        """`exchange`: what does the serial cycle without the interpreter, on the real clock only.
+
+        `alive`: never waits for anything.
+        """
         limits = Limits.of(robot)
         period_ns = round(1e9 / robot.control.rate_hz)
         self._clock = clock
@@ -97,6 +105,9 @@ class ControlLoop:
         self._events = events
         self._ticks = ticks
         self._pet = pet
+        self._alive = alive
+        self._late_ns = int(robot.deadlines.tick_ms * 1e6)
+        self._missed = 0
         self._stuck_s = robot.deadlines.stuck_ms / 1e3
         self._cycle_ns = cycle_ns(robot)
         self._health_ticks = max(1, int(HEALTH_S * robot.control.rate_hz / len(limits.names)))
@@ -181,6 +192,13 @@ class ControlLoop:
         self._obey()
         self._record()
         self._pet(self._stuck_s)
+        if self._in_time() and self._alive is not None:
+            self._alive(self.pacer.woken_ns)
+
+    def _in_time(self) -> bool:
+        """Whether this tick came when it was due, and no slot was skipped since the last one."""
+        before, self._missed = self._missed, self.pacer.missed
+        return self._missed == before and self.pacer.lateness_ns <= self._late_ns
 
     def _sample(self) -> None:
         for joint in self._silence.over(self.pacer.due_ns):

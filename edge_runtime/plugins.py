@@ -19,6 +19,7 @@ _INSTALL = {
     **dict.fromkeys(("torch", "onnx", "onnx_ir", "onnxscript", "ml_dtypes"), "'.[export]' in the checkout"),
     "gpiod": "'.[gpio]' in the checkout",
     "pinocchio": "'.[kinematics]' in the checkout",
+    "tomlkit": "'.[package]' in the checkout",
     "tensorrt_rtx_bindings": "'.[rtx]' in the checkout",
     **dict.fromkeys(("pyarrow", "av"), "'.[datasets]' in the checkout"),
     **dict.fromkeys(("tensorrt", "pycuda", "cuda"), "'.[tensorrt]' in the checkout"),
@@ -55,7 +56,10 @@ def require(module: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        if missing == module.partition(".")[0]:
+        own = module.partition(".")[0]
+        if error.name == own:
+            raise EdgeError(f"{own} is not on this robot: run this on the computer that exports") from error
+        if missing == own:
             raise
         install = _INSTALL.get(missing, missing)
         raise EdgeError(f'{module} needs "{missing}", which is not installed: pip install {install}') from error

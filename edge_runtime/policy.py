@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from edge_runtime import plugins
+from edge_runtime.backends.base import Backend
 from edge_runtime.bundle import Bundle, open_bundle
+from edge_runtime.config import Robot
 from edge_runtime.errors import BundleError
 from edge_runtime.policies.base import Seam
 from edge_runtime.policies.graph_policy import GraphPolicy
@@ -28,17 +30,42 @@ def open_policy(
     All but the first three as in `runner`.
     """
     checked = open_bundle(bundle)
-    refuse_backend(checked, backend)
-    engine = plugins.load("edge_runtime.backends", backend).Engine(threads)
     return runner(
         checked,
-        engine,
+        open_backend(checked, backend, threads),
         flow_steps=flow_steps,
         seed=seed,
         on_malformed=on_malformed,
         seam=seam,
         prefix_every=prefix_every,
     )
+
+
+def robot_policy(robot: Robot) -> GraphPolicy:
+    """`open_policy` with everything that `robot` says about it."""
+    bundle = open_bundle(Path(robot.policy.bundle))
+    return policy_on(open_backend(bundle, robot.policy.backend, robot.policy.threads), bundle, robot)
+
+
+def policy_on(backend: Backend, bundle: Bundle, robot: Robot) -> GraphPolicy:
+    """The policy of a bundle as `robot` wants it, on a backend that is there already."""
+    policy = robot.policy
+    return runner(
+        bundle,
+        backend,
+        flow_steps=policy.flow_steps,
+        seed=policy.seed,
+        on_malformed=policy.on_malformed,
+        seam=robot.motion.seam,
+        prefix_every=policy.prefix_every,
+    )
+
+
+def open_backend(bundle: Bundle, name: str, threads: int) -> Backend:
+    """The backend of that name, which can compute what is in the bundle."""
+    refuse_backend(bundle, name)
+    backend: Backend = plugins.load("edge_runtime.backends", name).Engine(threads)
+    return backend
 
 
 def refuse_backend(bundle: Bundle, backend: str) -> None:

@@ -5,8 +5,9 @@ Everything here is read from the threads' own fields without stopping any of the
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from edge_runtime.black_box.box import BlackBox
@@ -29,11 +30,13 @@ from edge_runtime.states import Command, State
 from edge_runtime.suggest import did_you_mean
 
 STATUS = "status"
+KEPT = 10_000
+"""How many of the last events a record holds."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Session:
-    """One running robot."""
+    """One running robot. What has a default here is filled in as it starts to run."""
 
     robot: Robot
     policy: Policy
@@ -49,6 +52,10 @@ class Session:
     black_box: BlackBox | None
     estops: Sequence[EstopThread]
     hand: HandThread | None
+    kept: deque[Event] = field(default_factory=lambda: deque(maxlen=KEPT))
+    """The last events."""
+    started_ns: int = 0
+    machine: dict[str, Any] = field(default_factory=dict)
 
     def handle(self, request: dict[str, Any]) -> Waiting:
         """Begin what a client of the control socket asks for: {"cmd": …}, with "instruction" for a task."""
@@ -153,8 +160,8 @@ class Session:
             counts |= self.black_box.counts()
         return counts
 
-    def record(self, started_ns: int, ended_ns: int, events: Iterable[Event], machine: dict[str, Any]) -> RunRecord:
-        """What the run leaves behind."""
+    def record(self, ended_ns: int) -> RunRecord:
+        """What the run leaves behind, or would if it ended then."""
         ticks, kept = self.ticks, self.ticks.order()
         inferences, inferred = self.inferences, self.inferences.order()
         director = self.loop.director
@@ -163,7 +170,7 @@ class Session:
             rate_hz=self.robot.control.rate_hz,
             joint_names=self.robot.joint_names,
             state_names=tuple(state.name for state in State),
-            started_ns=started_ns,
+            started_ns=self.started_ns,
             ended_ns=ended_ns,
             ticks=ticks.total,
             missed=self.loop.pacer.missed,
@@ -184,8 +191,8 @@ class Session:
             successes=director.successes,
             state_seconds=director.machine.seconds(ended_ns),
             counters=self.counters(),
-            events=list(events),
-            machine=machine,
+            events=list(self.kept),
+            machine=self.machine,
         )
 
 

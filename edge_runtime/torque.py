@@ -16,6 +16,11 @@ Pet = Callable[[float], None]
 """Tells the stuck timer how many seconds the control thread may take from now."""
 
 
+def longest_call_s(lines: int) -> float:
+    """How long the control thread may be away from its ticks for one call on all of `lines` buses."""
+    return 1.0 + CALLS * ACTION_NS / 1e9 * lines
+
+
 class Torque:
     """Owned by the control thread. Raises `DriverError` where torque is in doubt afterwards."""
 
@@ -91,7 +96,7 @@ class Torque:
     @contextmanager
     def _outside_the_tick(self) -> Iterator[None]:
         """No slot is due meanwhile, and the stuck timer waits for as long as the calls may take."""
-        self._pet(1.0 + CALLS * ACTION_NS / 1e9 * len(self._buses.lines))
+        self._pet(longest_call_s(len(self._buses.lines)))
         try:
             yield
         finally:

@@ -73,7 +73,7 @@ def fail(*_: Any) -> None:
 def main() -> int:
     pipe, *arguments = sys.argv[1:]
     saboteur = Saboteur()
-    vars(app)["open_policy"] = lambda *_, **__: saboteur
+    vars(app)["robot_policy"] = lambda *_, **__: saboteur
     signal.signal(signal.SIGUSR1, block)
     signal.signal(signal.SIGUSR2, fail)
     threading.Thread(target=listen, args=(pipe, saboteur), daemon=True).start()

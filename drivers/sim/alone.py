@@ -1,7 +1,8 @@
-"""Simulated servos alone on a pseudo-terminal, so that any client of their protocol can talk to them."""
+"""Simulated servos alone on a port, so that any client of their protocol can talk to them."""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import threading
@@ -12,13 +13,14 @@ from drivers.sim.adapter import Adapter
 from drivers.sim.bench import Bench
 from drivers.sim.dynamixel_device import DynamixelDevice
 from drivers.sim.feetech_device import FeetechDevice
+from drivers.sim.ports import PseudoTerminal, SerialLine
 from drivers.sim.realtime import RealTime
 
 PROTOCOLS = {"feetech": FeetechDevice, "dynamixel": DynamixelDevice}
 
 
 class ServosAlone:
-    """`servos` servos with ids from 1, on the port `directory`/`protocol`."""
+    """`servos` servos with ids from 1."""
 
     def __init__(
         self,
@@ -27,22 +29,27 @@ class ServosAlone:
         servos: int = 6,
         baud: int = 1_000_000,
         usb_latency_ns: int = 1_000_000,
+        port: Path | None = None,
     ) -> None:
-        """`Disconnected` if other servos already live there."""
-        directory.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(directory)
-        port = directory / protocol
-        port.unlink(missing_ok=True)  # a simulator that was killed cannot tidy up
-        self.greeting = str(port)
+        """On the port `directory`/`protocol`, or on the serial `port` of this machine, whose line has its own USB.
+
+        `Disconnected` if other servos already live there, or that port does not open.
+        """
+        self._parts = contextlib.ExitStack()
+        line = _terminal(directory, protocol, baud, self._parts) if port is None else SerialLine(port, baud)
+        self.greeting = line.name
         bench = Bench(servos)
         self._live = RealTime(bench, PROTOCOLS[protocol](bench, baud=baud))
         self._stop = threading.Event()
-        self._adapter = Adapter(port, self._live.feed, self._live.idle, baud, usb_latency_ns)
+        latency_ns = usb_latency_ns if port is None else 0
+        self._adapter = Adapter(line, self._live.feed, self._live.idle, baud, latency_ns)
 
     def run(self) -> None:
-        """Keep the servos moving until `stop`."""
+        """Keep the servos moving until `stop`; `Disconnected` if their port goes away."""
         while not self._stop.is_set():
             self._live.run(self._stop, 1.0)
+            if self._adapter.gone:
+                raise Disconnected(f"{self.greeting}: the port has gone away; check the cable and start again")
 
     def stop(self) -> None:
         """End `run`. Safe in a signal handler."""
@@ -51,7 +58,16 @@ class ServosAlone:
     def close(self) -> None:
         """Take the port away again."""
         self._adapter.close()
-        os.close(self._lock)
+        self._parts.close()
+
+
+def _terminal(directory: Path, protocol: str, baud: int, parts: contextlib.ExitStack) -> PseudoTerminal:
+    """The pseudo-terminal `directory`/`protocol`; `parts` holds the directory for it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    parts.callback(os.close, _lock(directory))
+    path = directory / protocol
+    path.unlink(missing_ok=True)  # a simulator that was killed cannot tidy up
+    return PseudoTerminal(path, baud)
 
 
 def _lock(directory: Path) -> int:

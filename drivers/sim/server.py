@@ -17,6 +17,7 @@ from drivers.sim.cameras import CAMERAS, socket_of
 from drivers.sim.feetech_device import FeetechDevice
 from drivers.sim.horns import Horns
 from drivers.sim.judge import Judge, answer_all, listen
+from drivers.sim.ports import PseudoTerminal
 from drivers.sim.realtime import RealTime
 from drivers.sim.trace import Trace
 from drivers.sim.world import World
@@ -76,7 +77,9 @@ class Simulator:
         """Put the arm's USB plug in, or pull it: its port comes or goes. The servos have a supply of their own."""
         if into and self._adapter is None:
             live, line = self._live, (self._baud, self._usb_latency_ns)
-            self._adapter = Adapter(self._paths[1], live.feed, live.idle, *line, self._turned)
+            self._adapter = Adapter(
+                PseudoTerminal(self._paths[1], self._baud), live.feed, live.idle, *line, self._turned
+            )
         elif not into and self._adapter is not None:
             self._adapter.close()
             self._adapter = None

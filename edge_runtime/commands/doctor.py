@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_runtime.commands.output import ROBOT, emit, json_option, progress
+from edge_runtime.commands.output import emit, json_option, progress, robot_here
 
 if TYPE_CHECKING:
     from edge_runtime.doctor.check import Level
@@ -28,7 +28,7 @@ def doctor(robot: Path | None, json_file: str | None) -> int:
     from edge_runtime.doctor.examine import examine
     from edge_runtime.doctor.host import Host
 
-    file = robot or (Path(ROBOT) if Path(ROBOT).exists() else None)
+    file = robot or (here if (here := Path(robot_here())).exists() else None)
     with progress("machine") as moved:
         groups = examine(file, Host(), Path.cwd(), moved)
     rows = text.rows(groups)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from edge_runtime.deploy import places
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -32,9 +35,15 @@ def json_option(command: F) -> F:
     return option(command)
 
 
+def robot_here() -> str:
+    """The robot.toml that is meant where none is named: that of the present folder, or the one that was installed."""
+    installed = not Path(ROBOT).exists() and places.ROBOT.exists()
+    return str(places.ROBOT) if installed else ROBOT
+
+
 def robot_argument(command: F) -> F:
-    """Add ROBOT: the robot.toml, by default the one in the present folder."""
-    return click.argument("robot", metavar="[ROBOT.TOML]", default=ROBOT)(command)
+    """Add ROBOT: the robot.toml, by default `robot_here`."""
+    return click.argument("robot", metavar="[ROBOT.TOML]", default=robot_here)(command)
 
 
 def emit(result: dict[str, Any], words: str, json_file: str | None) -> None:
@@ -74,6 +83,15 @@ def interruptible() -> Iterator[None]:
 def warn(message: str) -> None:
     """One line on standard error that stops nothing."""
     click.echo(f"edge: {message}", err=True)
+
+
+def log_events() -> None:
+    """Every event is a line on standard error. The journal has its own times, so that lines for it have none."""
+    import logging
+
+    here = os.fstat(2)  # systemd.exec(5), JOURNAL_STREAM: device and inode of what it has set up
+    journal = os.environ.get("JOURNAL_STREAM") == f"{here.st_dev}:{here.st_ino}"
+    logging.basicConfig(level=logging.INFO, format="%(message)s" if journal else "%(asctime)s %(message)s")
 
 
 @contextmanager

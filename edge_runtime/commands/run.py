@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edge_runtime.commands.output import ROBOT, emit, json_option, robot_argument, warn
+from edge_runtime.commands.output import ROBOT, emit, json_option, log_events, robot_argument, warn
 
 SIM = "runs/sim"
 SIM_FILES = (ROBOT, "arm.urdf")
@@ -28,11 +28,9 @@ SIM_FILES = (ROBOT, "arm.urdf")
 @json_option
 def run(robot: str, seconds: float | None, report: Path | None, record_to: Path | None, json_file: str | None) -> None:
     """Run a robot until Ctrl-C; it starts disarmed. Every event is a line on standard error."""
-    import logging
-
     from edge_runtime import config_parts
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    log_events()
     settings, notes = config_parts.load(robot)
     for note in notes:
         warn(note)
@@ -63,12 +61,15 @@ def run(robot: str, seconds: float | None, report: Path | None, record_to: Path 
 @click.option("--seed", type=click.IntRange(min=0), help="Layout of the table (default 0).")
 @click.option("--protocol", type=click.Choice(["feetech", "dynamixel"]), help="Serve servos alone, for any client.")
 @click.option("--servos", type=click.IntRange(1, 252), help="How many of them, with ids from 1 (default 6).")
-def sim(folder: Path, bundle: Path | None, seed: int | None, protocol: str | None, servos: int | None) -> None:
+@click.option("--port", type=click.Path(path_type=Path), help="Serial port to serve them on, such as /dev/ttyGS0.")
+def sim(
+    folder: Path, bundle: Path | None, seed: int | None, protocol: str | None, servos: int | None, port: Path | None
+) -> None:
     """Serve the simulated robot until Ctrl-C.
 
     Its robot.toml and URDF appear beside its port and sockets, where they are not there yet. With --bundle,
     `edge run DIR/robot.toml` drives it; without, robot.toml names DIR/bundle. With --protocol it is servos alone,
-    without arm and cameras, and the name of their port is printed.
+    without arm and cameras, and the name of their port is printed: a pseudo-terminal in DIR, or --port.
     """
     if bundle and protocol:
         raise click.UsageError("--bundle goes without --protocol: servos alone have no robot.toml")
@@ -77,7 +78,7 @@ def sim(folder: Path, bundle: Path | None, seed: int | None, protocol: str | Non
     from edge_runtime import plugins
 
     server = plugins.require("drivers.sim.__main__")
-    with closing(server.make(folder, seed, protocol, servos)) as simulator:
+    with closing(server.make(folder, seed, protocol, servos, port=port)) as simulator:
         if not protocol:
             _describe(folder, bundle)
         server.serve(simulator)

@@ -7,15 +7,15 @@ from typing import Any
 
 import click
 
-from edge_runtime.commands.output import ROBOT, F, emit, json_option
+from edge_runtime.commands.output import F, emit, json_option, robot_here
 
 
 def _addressed(command: F) -> F:
     """Add --robot and --socket: two ways to say which robot is meant."""
     command = click.option("--socket", metavar="PATH", help="Control socket of the running robot.")(command)
-    command = click.option("--robot", metavar="FILE", default=ROBOT, help="Its robot.toml (default ./robot.toml).")(
-        command
-    )
+    command = click.option(
+        "--robot", metavar="FILE", default=robot_here, help="Its robot.toml (./robot.toml, or the installed one)."
+    )(command)
     return json_option(command)
 
 

@@ -11,8 +11,7 @@ from edge_runtime.bundle import Bundle, open_bundle
 from edge_runtime.config import Robot
 from edge_runtime.doctor.check import Check
 from edge_runtime.engines.api import BACKENDS, load_api, place_here
-from edge_runtime.engines.key import BuildOptions, EngineKey
-from edge_runtime.engines.store import Store
+from edge_runtime.engines.here import found_here
 from edge_runtime.errors import EdgeError
 from edge_runtime.fit import check_fit
 from edge_runtime.policy import refuse_backend
@@ -60,12 +59,10 @@ def engines(bundle: Bundle, backend: str) -> Check:
         place = place_here(load_api(backend))
     except EdgeError as error:
         return Check("engines", "bad", str(error))
-    store, manifest = Store(bundle.path), bundle.manifest
     how = f"edge compile {bundle.path} --backend {backend.replace('_', '-')}"
-    for graph in manifest.graphs:
-        found = store.find(EngineKey(place, manifest.seal, graph, BuildOptions()), any_options=True)
+    for graph, found in found_here(bundle, place):
         if found.info is None:
             return Check("engines", "bad", found.why or f"none of {graph} for {place}", how)
         if not found.info.held:
             return Check("engines", "warn", f"that of {graph} was never held to the bundle's gate", how)
-    return Check("engines", "ok", f"{len(manifest.graphs)} for {place}")
+    return Check("engines", "ok", f"{len(bundle.manifest.graphs)} for {place}")

@@ -22,7 +22,7 @@ import msgspec
 from edge_runtime.bundle import ENGINES, sha256
 from edge_runtime.engines.key import EngineKey, Place
 from edge_runtime.errors import BackendError
-from edge_runtime.files import naming
+from edge_runtime.files import naming, settle
 
 FORMAT = 1
 _LOCK = ".lock"
@@ -163,20 +163,12 @@ class Store:
 
     def _replace(self, part: Path, path: Path) -> None:
         part.replace(path)
-        self._settle()
+        settle(self.folder)
 
     def _clear(self) -> None:
         for pattern in (".*.part", ".timing-*.cache.*"):  # the second: `write_whole`'s
             for left in self.folder.glob(pattern):
                 left.unlink()
-
-    def _settle(self) -> None:
-        """What was renamed in the folder is on the disk when this returns."""
-        folder = os.open(self.folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
     def _forget(self, key: EngineKey, keep: str) -> None:
         """Remove every other engine of this graph for this backend and architecture, sidecars first."""

@@ -20,6 +20,7 @@ from drivers.sim.device import Reply
 from drivers.sim.dynamixel_device import DynamixelDevice
 from drivers.sim.feetech_device import FeetechDevice
 from drivers.sim.horns import Horns
+from drivers.sim.ports import PseudoTerminal
 from edge_runtime import calibration_files as files
 from edge_runtime.calibration_files import BusCalibration
 from edge_runtime.errors import ConfigError
@@ -55,7 +56,7 @@ class Arm:
         self.tremor_rad = 0.0
         """By which the second joint moves with every question."""
         self._lock = threading.Lock()
-        self._adapter = Adapter(folder / "port", self._feed, self.device.idle, usb_latency_ns=0)
+        self._adapter = Adapter(PseudoTerminal(folder / "port"), self._feed, self.device.idle, usb_latency_ns=0)
         self.path = folder / "bus-arm.json"
 
     def _feed(self, data: bytes) -> list[Reply]:

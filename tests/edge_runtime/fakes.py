@@ -20,7 +20,7 @@ from edge_runtime.errors import InstructionError
 from edge_runtime.events import EventQueue
 from edge_runtime.hand import Reading
 from edge_runtime.link import Link, Order
-from edge_runtime.loop import ControlLoop
+from edge_runtime.loop import Alive, ControlLoop
 from edge_runtime.policies.base import Observation, Prompt
 from edge_runtime.record import Event
 from edge_runtime.recorder import Ticks
@@ -257,7 +257,15 @@ class FakePolicy:
 class Rig:
     """The real control loop on a fake clock, one tick at a time."""
 
-    def __init__(self, settings: Robot, *, rows: int = HORIZON, dt_ns: int = DT_NS, hand: bool = True) -> None:
+    def __init__(
+        self,
+        settings: Robot,
+        *,
+        rows: int = HORIZON,
+        dt_ns: int = DT_NS,
+        hand: bool = True,
+        alive: Alive | None = None,
+    ) -> None:
         self.robot = settings
         self.clock = FakeClock(1_000_000_000)
         self.buses = [FakeBus(bus_settings(bus), self.clock) for bus in settings.buses]
@@ -280,6 +288,7 @@ class Rig:
             pet=self.petted.append,
             estops=[self.estop],
             hand=self.hand if hand else None,
+            alive=alive,
         )
         self._events: list[Event] = []
         self._sequence = 0

@@ -1,12 +1,15 @@
-"""`tests.edge_runtime.run_fake` as a process of its own, for tests that look at it from outside."""
+"""`tests.edge_runtime.run_fake`, or another program like it, as a process that tests look at from outside."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,11 +23,18 @@ ROOT = Path(__file__).resolve().parents[2]
 class Process:
     """Running until `wait` or the end of the fixture."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        program: str = "tests.edge_runtime.run_fake",
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.folder = folder
         self.errors = ""
-        command = [sys.executable, "-m", "tests.edge_runtime.run_fake", str(folder), *arguments]
-        self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        command = [sys.executable, "-m", program, str(folder), *arguments]
+        told = {**os.environ, **environment}
+        self.process = subprocess.Popen(command, cwd=ROOT, env=told, stderr=subprocess.PIPE, text=True)
 
     def say(self, cmd: str, **more: str) -> dict[str, Any]:
         return send(self.folder / "control.sock", {"cmd": cmd, **more})

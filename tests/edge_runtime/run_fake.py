@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from drivers.cameras.base import Stamp
+from drivers.errors import Timeout
 from drivers.estops.base import Estop, EstopSettings
 from drivers.motors.base import BusSettings, Floats
 from edge_runtime import app, config
@@ -22,6 +23,8 @@ from edge_runtime.config import Robot
 from edge_runtime.devices import bus_settings, camera_settings
 from tests.edge_runtime.fakes import FakeBus, FakeCamera, FakePolicy, robot, spec
 
+ABSENT = "absent"
+"""Fault of a bus that answers once there is a file `power`."""
 BAD = {"spin": "a control thread that never comes back", "raise": "a bug on the control path"}
 
 
@@ -30,13 +33,16 @@ class LoggedBus(FakeBus):
 
     def __init__(self, settings: BusSettings, folder: Path, fault: str) -> None:
         super().__init__(settings, MonotonicClock())
+        self._power = folder / "power" if fault == ABSENT else None
         self._log = (folder / "bus.log").open("w", buffering=1)
         self._setpoints = (folder / "setpoints.bin").open("wb", buffering=0)
-        self._fault = fault
+        self._fault = fault if fault in BAD else ""
 
     def _call(self, name: str, deadline_ns: int) -> None:
         if name not in ("read_state", "read_health", "write_setpoints", "identify"):
             self._log.write(f"{name}\n")
+        if name == "connect" and self._power is not None and not self._power.exists():
+            raise Timeout(f"bus {self.settings.name}: nobody answers")
         if name == "write_setpoints" and self._fault and len(self.writes) > 100:
             if self._fault == "raise":
                 raise ZeroDivisionError(BAD["raise"])

@@ -104,7 +104,7 @@ def test_a_signal_stops_the_arm_before_the_safe_action(start: Any, number: int) 
     assert robot.calls == ["connect", "enable_torque", "safe_action"]
     assert moving > 1e-3
     speed = np.abs(np.diff(robot.emitted()[-6:], axis=0)).max(axis=1)
-    assert (np.diff(speed) <= 1e-9).all()  # slower with every tick,
+    assert (np.diff(speed) <= 1e-4).all()  # slower with every tick, but for what a late one leaves to the next,
     assert speed[-1] < 0.1 * speed[0]  # and at rest in the end
 
 
@@ -247,15 +247,17 @@ def test_a_bundle_that_is_not_there(tmp_path: Path) -> None:
 def test_the_policy_is_opened_as_robot_toml_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import msgspec
 
-    def refuse(*asked: object) -> None:
-        raise BundleError(repr(asked))
+    def refuse(*asked: object, **more: object) -> None:
+        raise BundleError(repr((*asked, *more.values())))
 
-    monkeypatch.setattr(app, "open_policy", refuse)
+    monkeypatch.setattr("edge_runtime.policy.open_bundle", lambda path: path.name)
+    monkeypatch.setattr("edge_runtime.policy.open_backend", lambda *asked: asked)
+    monkeypatch.setattr("edge_runtime.policy.runner", refuse)
     parts = Parts(tmp_path)
     changed = {"threads": 2, "flow_steps": 3, "seed": 4, "on_malformed": "pad", "prefix_every": 5}
     policy, motion = msgspec.structs.replace(parts.robot.policy, **changed), Motion(seam="guided")
     robot = msgspec.structs.replace(parts.robot, policy=policy, motion=motion)
-    with pytest.raises(BundleError, match=r"'ort', 2, 3, 4, 'pad', 'guided', 5\)$"):
+    with pytest.raises(BundleError, match=r"'ort', 2\), 3, 4, 'pad', 'guided', 5\)$"):
         app.run_robot(robot, cameras=parts.cameras, buses=[parts.bus])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from edge_runtime.control_socket import ControlSocket, Waiting, send
 from edge_runtime.errors import CommandError
 from edge_runtime.events import EventQueue
 from edge_runtime.housekeeping import Housekeeping
+from edge_runtime.record import Event
 
 
 def handle(request: dict[str, Any]) -> Waiting:
@@ -27,7 +29,8 @@ def test_events_are_logged_and_kept_and_a_broken_request_is_one_of_them(
     caplog.set_level(logging.INFO, logger="edge_runtime")
     clock = FakeClock(5)
     events, control = EventQueue(clock), ControlSocket(tmp_path / "control.sock", 0o600)
-    housekeeping = Housekeeping(control, handle, events)
+    kept: deque[Event] = deque()
+    housekeeping = Housekeeping(control, handle, events, kept)
     housekeeping.start()
     events.report("HOLD", "a reason")
     with pytest.raises(CommandError, match="did not answer within"):
@@ -36,7 +39,7 @@ def test_events_are_logged_and_kept_and_a_broken_request_is_one_of_them(
     events.report("SAFE", "at the very end")
     housekeeping.stop()
     control.close()
-    told = [(event.t_ns, event.name, event.cause) for event in housekeeping.kept]
+    told = [(event.t_ns, event.name, event.cause) for event in kept]
     assert told == [
         (5, "HOLD", "a reason"),
         (5, "housekeeping failed", "ZeroDivisionError: a bug"),

@@ -649,6 +649,35 @@ def test_the_stuck_timer_is_petted_every_tick(rig: Rig) -> None:
     assert rig.petted == [0.5] * 5
 
 
+def test_a_sign_of_life_follows_each_tick_in_time_and_no_other() -> None:
+    woken: list[int] = []
+    rig = Rig(robot(), alive=woken.append)
+    rig.tick(3)
+    assert woken == [rig.clock.now_ns() - (2 - i) * PERIOD_NS for i in range(3)]
+    for late_ns in (5_100_000, 27_000_000):  # later than deadlines.tick_ms, then so late that slots are skipped
+        woken.clear()
+        rig.loop.pacer.prepare()
+        rig.clock.sleep_until(rig.loop.pacer.due_ns + late_ns)
+        rig.loop.tick()
+        assert woken == []
+        rig.tick(3)
+        assert len(woken) >= 2
+    woken.clear()
+    rig.loop.pacer.begin()  # after work outside the tick: no slot was due
+    rig.tick(1)
+    assert len(woken) == 1
+
+
+def test_a_control_thread_that_is_always_late_gives_no_sign_of_life() -> None:
+    woken: list[int] = []
+    rig = Rig(robot(), alive=woken.append)
+    for _ in range(50):
+        rig.loop.pacer.prepare()
+        rig.clock.sleep_until(rig.loop.pacer.due_ns + 5_100_000)
+        rig.loop.tick()
+    assert woken == []
+
+
 def test_a_tick_keeps_nothing() -> None:
     """Memory after thousands of ticks, with chunks coming, is what it was before."""
     rig = Rig(robot(episode={"timeout_s": 1e6}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.commands.output import progress
+from edge_runtime import cli
+from edge_runtime.commands import output
+from edge_runtime.commands.output import log_events, progress, robot_here
 
 NUMBERS = [signal.SIGTERM, signal.SIGHUP]
 
@@ -45,7 +48,9 @@ import os, signal, sys
 from pathlib import Path
 import click
 from edge_runtime import cli
-from edge_runtime.commands.output import progress
+from edge_runtime import cli
+from edge_runtime.commands import output
+from edge_runtime.commands.output import log_events, progress, robot_here
 from export.staging import staged
 
 @cli.edge.command()
@@ -60,3 +65,36 @@ sys.exit(cli.main(["work"]))
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr.strip() == "edge: interrupted"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_robot_that_is_meant_is_the_one_here_and_else_the_installed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(output.places, "ROBOT", tmp_path / "etc.toml")
+    assert robot_here() == "robot.toml"
+    (tmp_path / "etc.toml").touch()
+    assert robot_here() == str(tmp_path / "etc.toml")
+    (tmp_path / "robot.toml").touch()
+    assert robot_here() == "robot.toml"
+
+
+@pytest.mark.parametrize("command", ["status", "safe-stop"])
+def test_commands_find_the_installed_one(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(output.places, "ROBOT", tmp_path / "etc.toml")
+    (tmp_path / "etc.toml").write_text("name = 3")
+    assert cli.main([command]) == 2
+    assert capsys.readouterr().err.startswith(f"edge: {tmp_path / 'etc.toml'}: ")
+
+
+@pytest.mark.parametrize("journal", [True, False])
+def test_lines_for_the_journal_have_no_times_of_their_own(journal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    here = os.fstat(2)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{here.st_dev}:{here.st_ino + (not journal)}")
+    monkeypatch.setattr(logging, "basicConfig", lambda **asked: told.append(asked["format"]))
+    log_events()
+    assert told == ["%(message)s" if journal else "%(asctime)s %(message)s"]

@@ -55,6 +55,12 @@ def test_what_is_no_plugin_is_not_loaded(package: str, name: str) -> None:
         plugins.load(package, name)
 
 
+def test_a_package_that_was_left_off_the_robot_says_where_to_go() -> None:
+    with pytest.raises(EdgeError) as caught:
+        plugins.require("toolbox_of_elsewhere.saw")
+    assert str(caught.value) == "toolbox_of_elsewhere is not on this robot: run this on the computer that exports"
+
+
 def test_a_missing_library_says_what_to_install(package: str) -> None:
     with pytest.raises(EdgeError) as caught:
         plugins.load(package, "laser")

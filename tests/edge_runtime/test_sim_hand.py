@@ -13,6 +13,7 @@ import pytest
 
 from drivers.sim.adapter import Adapter
 from drivers.sim.feetech_device import FeetechDevice
+from drivers.sim.ports import PseudoTerminal
 from drivers.sim.process import SimProcess
 from edge_runtime.errors import CommandError
 from edge_runtime.recording_spec import episode_path, read_description, read_steps
@@ -37,7 +38,7 @@ class Leader:
         self.plug_in()
 
     def plug_in(self) -> None:
-        self._adapter = Adapter(self._path, self._servos.feed, self._servos.idle)
+        self._adapter = Adapter(PseudoTerminal(self._path), self._servos.feed, self._servos.idle)
 
     def unplug(self) -> None:
         self._adapter.close()

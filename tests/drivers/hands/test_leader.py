@@ -16,6 +16,7 @@ from drivers.motors.base import BusSettings, MotorSettings
 from drivers.motors.feetech import Bus
 from drivers.sim.adapter import Adapter
 from drivers.sim.feetech_device import FeetechDevice
+from drivers.sim.ports import PseudoTerminal
 from tests.drivers.fake_joints import FakeJoints
 
 STEP = math.tau / 4096
@@ -34,7 +35,7 @@ class Leader:
         self.hand = Device(self.bus, scale)
 
     def plug_in(self) -> None:
-        self.adapter = Adapter(self._path, self.servos.feed, self.servos.idle, usb_latency_ns=0)
+        self.adapter = Adapter(PseudoTerminal(self._path), self.servos.feed, self.servos.idle, usb_latency_ns=0)
 
     def read(self) -> np.ndarray:
         out = np.zeros(6)

@@ -13,6 +13,7 @@ from drivers.motors.base import BusSettings, MotorSettings
 from drivers.servos.bus import ServoBus
 from drivers.sim.adapter import Adapter
 from drivers.sim.device import Device, Reply
+from drivers.sim.ports import PseudoTerminal
 from tests.drivers.fake_joints import FakeJoints
 from tests.drivers.motors.contract import Rig, motors
 
@@ -70,7 +71,9 @@ class ServoRig(Rig):
             self._adapter = None
 
     def plug_in(self) -> None:
-        self._adapter = Adapter(self._path, self._feed, self.device.idle, self.BAUD, usb_latency_ns=0)
+        self._adapter = Adapter(
+            PseudoTerminal(self._path, self.BAUD), self._feed, self.device.idle, self.BAUD, usb_latency_ns=0
+        )
 
     def put(self, index: int, **counts: int) -> None:
         """Write registers of one servo by name, past everything that would refuse it."""

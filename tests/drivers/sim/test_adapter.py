@@ -14,6 +14,7 @@ import pytest
 from drivers.feetech import packets
 from drivers.sim.adapter import Adapter
 from drivers.sim.feetech_device import FeetechDevice
+from drivers.sim.ports import PseudoTerminal
 from tests.drivers.fake_joints import FakeJoints
 
 SLACK_S = 0.5
@@ -22,7 +23,7 @@ SLACK_S = 0.5
 
 def serve(tmp_path: Path, baud: int, usb_latency_ns: int) -> Iterator[tuple[int, Adapter]]:
     device = FeetechDevice(FakeJoints(), baud=baud)
-    adapter = Adapter(tmp_path / "arm", device.feed, device.idle, baud, usb_latency_ns)
+    adapter = Adapter(PseudoTerminal(tmp_path / "arm", baud), device.feed, device.idle, baud, usb_latency_ns)
     host = os.open(tmp_path / "arm", os.O_RDWR | os.O_NOCTTY)
     yield host, adapter
     os.close(host)
@@ -78,7 +79,7 @@ def test_what_was_cut_off_before_a_pause_is_forgotten(slow: tuple[int, Adapter])
 
 def test_closing_takes_the_port_away(tmp_path: Path) -> None:
     device = FeetechDevice(FakeJoints())
-    adapter = Adapter(tmp_path / "arm", device.feed, device.idle)
+    adapter = Adapter(PseudoTerminal(tmp_path / "arm"), device.feed, device.idle)
     host = os.open(tmp_path / "arm", os.O_RDWR | os.O_NOCTTY)
     adapter.close()
     assert not (tmp_path / "arm").is_symlink()
@@ -97,7 +98,7 @@ def test_hosts_may_come_and_go(framed: tuple[int, Adapter], tmp_path: Path) -> N
 
 def test_a_host_at_another_speed_is_not_understood_until_it_has_the_right_one(tmp_path: Path) -> None:
     device = FeetechDevice(FakeJoints())
-    adapter = Adapter(tmp_path / "arm", device.feed, device.idle, usb_latency_ns=0)
+    adapter = Adapter(PseudoTerminal(tmp_path / "arm"), device.feed, device.idle, usb_latency_ns=0)
     host = os.open(tmp_path / "arm", os.O_RDWR | os.O_NOCTTY)
     settings = termios.tcgetattr(host)
     for speed, heard in ((termios.B57600, False), (termios.B1000000, True)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from typing import Any
 import pytest
 
 from drivers.dynamixel import x
-from drivers.feetech import sts
+from drivers.feetech import packets, sts
 from drivers.sim.bench import Bench
 from drivers.sim.servos import NO_LOAD_RAD_S
 
@@ -85,6 +87,48 @@ def test_feetech_servos_alone_and_no_second_ones_beside_them(tmp_path: Path) -> 
     with running("--protocol", "feetech", "--dir", str(tmp_path)) as next_one:
         assert next_one.stdout is not None
         assert next_one.stdout.readline().strip() == str(tmp_path / "feetech")
+
+
+def test_servos_on_a_serial_port_until_its_cable_is_pulled() -> None:
+    """The port is a pseudo-terminal that is not theirs; the test is at the other end of the cable."""
+    host, theirs = os.openpty()
+    port = os.ttyname(theirs)
+    with running("--protocol", "feetech", "--port", port) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == port
+        os.write(host, packets.ping(6))
+        assert answer(host, 6) == packets.packet(6, 0)
+        with running("--protocol", "feetech", "--port", port) as second:
+            assert second.wait(WAIT_S) == 2
+            assert second.stderr is not None
+            assert f"simulated servos on {port}: the port is busy" in second.stderr.read()
+        os.close(theirs)
+        os.close(host)
+        assert process.wait(WAIT_S) == 2
+        assert process.stderr is not None
+        assert "the port has gone away" in process.stderr.read()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--protocol", "feetech", "--port", "/dev/no-such-port"), "there is no such port"),
+        (("--port", "/dev/no-such-port"), "--port goes with --protocol"),
+    ],
+)
+def test_ports_that_cannot_be(options: tuple[str, ...], words: str, tmp_path: Path) -> None:
+    with running("--dir", str(tmp_path / "sim"), *options) as process:
+        assert process.wait(WAIT_S) == 2
+        assert process.stderr is not None
+        assert words in process.stderr.read()
+    assert list(tmp_path.iterdir()) == []
+
+
+def answer(host: int, size: int) -> bytes:
+    data = b""
+    while len(data) < size and select.select([host], [], [], WAIT_S)[0]:
+        data += os.read(host, size)
+    return data
 
 
 def test_a_servo_on_the_bench_follows_at_its_speed_and_stays_without_torque() -> None:

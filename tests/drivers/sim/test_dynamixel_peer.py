@@ -14,6 +14,7 @@ from drivers.dynamixel import packets, x
 from drivers.sim.adapter import Adapter
 from drivers.sim.device import Reply
 from drivers.sim.dynamixel_device import DynamixelDevice
+from drivers.sim.ports import PseudoTerminal
 from tests.drivers.fake_joints import FakeJoints
 from tests.drivers.sdk_port import Recorder
 
@@ -84,7 +85,7 @@ class Line:
         self.joints = FakeJoints()
         self.device = DynamixelDevice(self.joints)
         self.lock = threading.Lock()
-        self._adapter = Adapter(folder / "arm", self._feed, self.device.idle, usb_latency_ns=0)
+        self._adapter = Adapter(PseudoTerminal(folder / "arm"), self._feed, self.device.idle, usb_latency_ns=0)
         self.port = sdk.PortHandler(str(folder / "arm"))
         # The SDK's timeout, 34 ms from the packet's first byte, is for a machine that is not also running tests.
         self.port.setPacketTimeout = lambda size: self.port.setPacketTimeoutMillis(500.0)

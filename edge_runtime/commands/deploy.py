@@ -1,0 +1,126 @@
+"""The command that hands a bundle to a robot, and says what the robot made of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_runtime.commands.output import emit, interruptible, json_option, progress
+from edge_runtime.deploy import places
+
+if TYPE_CHECKING:
+    from edge_runtime.deploy.messages import Outcome
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("words", metavar="BUNDLE [ROBOT]", nargs=-1)
+@click.option("--key", metavar="KEY.pem", type=_FILE, default="key.pem", show_default=True, help="Signs the bundle.")
+@click.option("--cert", metavar="CERT.pem", type=_FILE, help="The key's certificate; by default cert.pem beside it.")
+@click.option("--back", is_flag=True, help="Return to the previous bundle instead: edge deploy --back [ROBOT].")
+@click.option("--list", "list_", is_flag=True, help="Say which bundles are there: edge deploy --list [ROBOT].")
+@click.option("--receive", is_flag=True, hidden=True, help="The robot's end of a deployment.")
+@click.option("--config", type=_FILE, default=places.ROBOT, hidden=True, help="The robot's robot.toml.")
+@click.option("--trust", type=_FILE, default=places.TRUST, hidden=True, help="The certificate that it trusts.")
+@json_option
+def deploy(
+    words: tuple[str, ...],
+    key: Path,
+    cert: Path | None,
+    back: bool,
+    list_: bool,
+    receive: bool,
+    config: Path,
+    trust: Path,
+    json_file: str | None,
+) -> int:
+    """Sign a bundle and put it on a robot, as the one that runs from its next pause on.
+
+    ROBOT is what ssh calls it (user@host); without it, this machine is the robot. The bundle is copied, checked,
+    compiled and held to its gate beside the one that runs, which goes on until no task does. The one before comes back
+    by itself where the new one does not prove itself; exit code 1 says that it did, or that it is not known yet.
+    """
+    if sum((back, list_, receive)) > 1:
+        raise click.UsageError("--back and --list: one at a time")
+    if receive:
+        return _receive(config, trust)
+    if back or list_:
+        return _remember(words, "--back" if back else "--list", config, json_file)
+    if not 1 <= len(words) <= 2:
+        raise click.UsageError("say which bundle, and which robot: edge deploy BUNDLE USER@ROBOT --key KEY.pem")
+    return _send(Path(words[0]), words[1] if len(words) > 1 else "", key, cert or key.with_name("cert.pem"), json_file)
+
+
+def _send(bundle: Path, host: str, key: Path, cert: Path, json_file: str | None) -> int:
+    import msgspec
+
+    from edge_runtime.deploy import send
+    from edge_runtime.deploy.reach import Reach
+
+    reach = Reach(host)
+    with progress("check") as tell:
+        outcome = send.deploy(bundle, reach, key, cert, tell)
+    emit({"robot": reach.title, **msgspec.to_builtins(outcome)}, _said(outcome, reach.title), json_file)
+    return 0 if outcome.state == "kept" else 1
+
+
+def _said(outcome: Outcome, robot: str) -> str:
+    words = {
+        "kept": "it runs, and has proved itself",
+        "failed": f"the one before is back: {outcome.why}",
+        "open": f"on trial: {outcome.why}",
+    }
+    return f"{robot}: bundle {outcome.bundle}: {words[outcome.state]}"
+
+
+def _receive(config: Path, trust: Path) -> int:
+    import sys
+
+    from edge_runtime.deploy.line import Line
+    from edge_runtime.deploy.receive import receive
+
+    with interruptible():
+        receive(config, trust, Line(sys.stdin.fileno(), sys.stdout.buffer))
+    return 0
+
+
+def _remember(words: tuple[str, ...], what: str, config: Path, json_file: str | None) -> int:
+    """--list and --back: there, where that is another machine, and otherwise here."""
+    import json
+
+    from edge_runtime.deploy import shelf
+    from edge_runtime.deploy.reach import Reach
+
+    if len(words) > 1:
+        raise click.UsageError(f"{what}: takes the robot and nothing else: edge deploy {what} USER@ROBOT")
+    reach = Reach(words[0] if words else "")
+    if reach.host:
+        from edge_runtime.deploy.update import tools
+
+        facts: dict[str, Any] = json.loads(
+            tools.run(reach.edge("deploy", what, "--json", "-"), timeout_s=60, what=reach.host)
+        )
+    else:
+        facts = _here(config, back=what == "--back")
+    emit(facts, shelf.text(facts, reach.title), json_file)
+    return 0
+
+
+def _here(file: Path, *, back: bool) -> dict[str, Any]:
+    import os
+
+    from edge_runtime import config
+    from edge_runtime.deploy import shelf
+    from edge_runtime.deploy.store import UMASK, store_of
+
+    store = store_of(config.load(file, calibrated=False))
+    if back:
+        os.umask(UMASK)
+        store.back()
+    return shelf.facts(store)
+
+
+COMMANDS: tuple[click.Command, ...] = (deploy,)
