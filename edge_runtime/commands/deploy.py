@@ -89,22 +89,13 @@ def _receive(config: Path, trust: Path) -> int:
 
 def _remember(words: tuple[str, ...], what: str, config: Path, json_file: str | None) -> int:
     """--list and --back: there, where that is another machine, and otherwise here."""
-    import json
-
     from edge_runtime.deploy import shelf
     from edge_runtime.deploy.reach import Reach
 
     if len(words) > 1:
         raise click.UsageError(f"{what}: takes the robot and nothing else: edge deploy {what} USER@ROBOT")
     reach = Reach(words[0] if words else "")
-    if reach.host:
-        from edge_runtime.deploy.update import tools
-
-        facts: dict[str, Any] = json.loads(
-            tools.run(reach.edge("deploy", what, "--json", "-"), timeout_s=60, what=reach.host)
-        )
-    else:
-        facts = _here(config, back=what == "--back")
+    facts = shelf.there(reach, what) if reach.host else _here(config, back=what == "--back")
     emit(facts, shelf.text(facts, reach.title), json_file)
     return 0
 

@@ -28,8 +28,7 @@ from edge_runtime.deploy.notify import Notifier
 from edge_runtime.deploy.reports import Reports
 from edge_runtime.deploy.seed import seed_calibration
 from edge_runtime.deploy.self_test import SelfTest, proven_policy
-from edge_runtime.deploy.store import CURRENT, Store
-from edge_runtime.errors import ConfigError
+from edge_runtime.deploy.store import store_of
 from edge_runtime.policies.base import Policy
 from edge_runtime.record import RunRecord
 
@@ -75,7 +74,7 @@ class Service:
         healthy.unlink(missing_ok=True)
         self._seed()
         robot = config.load(self.file)
-        store = _store(robot)
+        store = store_of(robot)
         self._phase(f"bundle: looking in {store.folder}", self.factory)
         store.adopt(self.factory)
         path = store.begin()
@@ -155,13 +154,3 @@ class Service:
             self.notifier.status(words)
         size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) if folder else 0
         self.notifier.extend(WORK_S + size / READ_BYTES_S)
-
-
-def _store(robot: Robot) -> Store:
-    """Where the robot's bundles are. Raises `ConfigError` where policy.bundle is no store's link."""
-    link = Path(robot.policy.bundle)
-    if link.name != CURRENT:
-        raise ConfigError(
-            f"policy.bundle: is {link}, and a service runs what `edge deploy` made current: name {places.CURRENT}"
-        )
-    return Store(link.parent)

@@ -5,9 +5,15 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
+import msgspec
+
 from edge_runtime.bundle import MANIFEST, read_manifest
+from edge_runtime.deploy.reach import Reach
 from edge_runtime.deploy.store import Store
-from edge_runtime.errors import BundleError
+from edge_runtime.deploy.update import tools
+from edge_runtime.errors import BundleError, CommandError, UpdateError, one_line
+
+_ANSWER_S = 60.0
 
 
 def facts(store: Store) -> dict[str, Any]:
@@ -22,6 +28,18 @@ def facts(store: Store) -> dict[str, Any]:
         "bundles": {name: _described(store, name) for name in store.names},
         "failed": record.failed,
     }
+
+
+def there(reach: Reach, what: str) -> dict[str, Any]:
+    """`facts` of a robot that ssh leads to, after `what`: --list or --back. `CommandError` with its words."""
+    try:
+        answer = tools.run(reach.edge("deploy", what, "--json", "-"), timeout_s=_ANSWER_S, what=reach.host)
+    except UpdateError as error:
+        raise CommandError(str(error).replace(": edge: ", ": ", 1)) from error
+    try:
+        return msgspec.json.decode(answer, type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        raise CommandError(f"{reach.host}: does not answer as edge deploy does: {one_line(answer)}") from error
 
 
 def _described(store: Store, name: str) -> dict[str, Any]:
@@ -50,4 +68,6 @@ def _state(found: dict[str, Any], name: str) -> str:
     if name == found["current"]:
         on_trial = ", on trial" + (": it runs" if found["begun"] else ": not started yet")
         return f"current{on_trial if found['on_trial'] else ''}"
-    return "previous: edge deploy --back" if name == found["previous"] else ""
+    if name == found["previous"]:
+        return "previous: edge deploy --back"
+    return "failed" if name in found["failed"] else ""

@@ -150,8 +150,9 @@ def test_one_that_fails_its_first_cycles_comes_back_and_that_is_exit_code_1(
 ) -> None:
     new = another(bundle, tmp_path / "new")
     robot.serve(why="ticks are 30 ms late")
-    assert cli.main(["deploy", str(new), HOST, "--key", str(robot.key)]) == 1
+    assert cli.main(["deploy", str(new), "--key", str(robot.key)]) == 1, "without a host, this machine is the robot"
     out = capsys.readouterr().out
+    assert out.startswith("this machine: ")
     assert out.endswith("the one before is back: ticks are 30 ms late\n")
     assert robot.store.current_name == robot.first
 
@@ -163,6 +164,9 @@ def test_what_the_robot_says_against_it_is_one_line_here(
     code, _, err = deploy(bundle, HOST, "--key", key, capsys=capsys)
     assert code == 2
     assert err.startswith(f"edge: {HOST}: the bundle is signed by a key that ")
+    code, _, err = deploy("--back", HOST, capsys=capsys)
+    assert code == 2
+    assert err == f"edge: {HOST}: {robot.store.folder}: there is no previous bundle to go back to\n"
     code, _, err = deploy(bundle, "elsewhere", "--key", key, capsys=capsys)
     assert code == 2
     assert err == "edge: elsewhere: ssh: Could not resolve hostname elsewhere: Name or service not known\n"

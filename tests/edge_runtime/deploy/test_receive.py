@@ -15,7 +15,8 @@ from edge_runtime.deploy import receive, shelf, signature
 from edge_runtime.deploy.messages import Copied, M, Message, Offer, Outcome, Step, Switched, Wanted
 from edge_runtime.deploy.store import Store
 from edge_runtime.deploy.update.keygen import keygen
-from edge_runtime.errors import BundleError, ConfigError, EdgeError
+from edge_runtime.engines import compile
+from edge_runtime.errors import BackendError, BundleError, ConfigError, EdgeError
 from tests.edge_runtime.deploy.test_service import another, robot_toml
 from tests.edge_runtime.engines import onnx_bundle
 
@@ -187,6 +188,21 @@ def test_a_bundle_for_another_robot_is_refused_before_it_is_copied(host: Host, b
     sender = host.sender(other)
     host.refuses(sender, r"cameras\[0\]", ConfigError)
     assert sender.heard == []
+
+
+def test_engines_are_built_before_the_gate_where_the_robot_runs_engines(
+    host: Host, new: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(path: Path, backend: str, progress: Callable[[str, float], None]) -> None:
+        progress("step", 0.5)
+        raise BackendError(f"{path.name}: no {backend} engine comes of it")
+
+    monkeypatch.setattr(compile, "compile_bundle", build)
+    robot_toml(host.folder, backend='"trt"')
+    sender = host.sender(new)
+    host.refuses(sender, f"{name_of(new)}: no trt engine comes of it", BackendError)
+    assert Step("engine step", 0.5) in sender.heard
+    assert not any(isinstance(message, Step) and message.what == "gate" for message in sender.heard)
 
 
 def test_a_full_disk_is_said_before_anything_is_copied(host: Host, new: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,8 +125,9 @@ class Host:
 
     def wait(self) -> int:
         """Exit code of the last process; everything that it told is heard."""
+        end = time.monotonic() + 60.0
         while self.hear() or self.processes[-1].process.poll() is None:
-            pass
+            assert time.monotonic() < end, self.told
         return self.processes[-1].wait()
 
     @property
