@@ -11,7 +11,7 @@ from edge_runtime.commands.output import emit, interruptible, json_option, progr
 from edge_runtime.deploy import places
 
 if TYPE_CHECKING:
-    from edge_runtime.deploy.messages import Outcome
+    from edge_runtime.deploy.models.messages import Outcome
 
 _FILE = click.Path(path_type=Path)
 
@@ -57,8 +57,8 @@ def deploy(
 def _send(bundle: Path, host: str, key: Path, cert: Path, json_file: str | None) -> int:
     import msgspec
 
-    from edge_runtime.deploy import send
-    from edge_runtime.deploy.reach import Reach
+    from edge_runtime.deploy.models import send
+    from edge_runtime.deploy.models.reach import Reach
 
     reach = Reach(host)
     with progress("check") as tell:
@@ -79,8 +79,8 @@ def _said(outcome: Outcome, robot: str) -> str:
 def _receive(config: Path, trust: Path) -> int:
     import sys
 
-    from edge_runtime.deploy.line import Line
-    from edge_runtime.deploy.receive import receive
+    from edge_runtime.deploy.models.line import Line
+    from edge_runtime.deploy.models.receive import receive
 
     with interruptible():
         receive(config, trust, Line(sys.stdin.fileno(), sys.stdout.buffer))
@@ -89,8 +89,8 @@ def _receive(config: Path, trust: Path) -> int:
 
 def _remember(words: tuple[str, ...], what: str, config: Path, json_file: str | None) -> int:
     """--list and --back: there, where that is another machine, and otherwise here."""
-    from edge_runtime.deploy import shelf
-    from edge_runtime.deploy.reach import Reach
+    from edge_runtime.deploy.models import shelf
+    from edge_runtime.deploy.models.reach import Reach
 
     if len(words) > 1:
         raise click.UsageError(f"{what}: takes the robot and nothing else: edge deploy {what} USER@ROBOT")
@@ -104,8 +104,8 @@ def _here(file: Path, *, back: bool) -> dict[str, Any]:
     import os
 
     from edge_runtime import config
-    from edge_runtime.deploy import shelf
-    from edge_runtime.deploy.store import UMASK, store_of
+    from edge_runtime.deploy.models import shelf
+    from edge_runtime.deploy.models.store import UMASK, store_of
 
     store = store_of(config.load(file, calibrated=False))
     if back:

@@ -10,7 +10,7 @@ import click
 from edge_runtime.commands.output import emit, json_option, warn
 
 if TYPE_CHECKING:
-    from edge_runtime.deploy.flash import Flash
+    from edge_runtime.deploy.flash.flash import Flash
 
 _FILE = click.Path(path_type=Path)
 
@@ -55,7 +55,7 @@ def flash(
     The board installs the package by itself at its first boot, without a network, and boots again. Nothing of the
     board's is run here but by NVIDIA's own tools. The board must be in recovery mode, on a USB cable.
     """
-    from edge_runtime.deploy import flash as flashing
+    from edge_runtime.deploy.flash import flash as flashing
 
     if execute:
         flashing.need_root()

@@ -72,7 +72,7 @@ def robot_package(
     Offline: the wheels were fetched by `edge package wheels --target TARGET`. robot.toml comes with its calibration
     folder and its URDF, and with a robot's paths; the same files give the same package, byte for byte.
     """
-    from edge_runtime.deploy.package import Order, make
+    from edge_runtime.deploy.package.package import Order, make
     from edge_runtime.deploy.systems import system
 
     chosen = system(target)
@@ -99,8 +99,8 @@ def wheels(target: str, kinematics: bool, output: Path | None) -> None:
 
     With pip, from wherever pip is set up to fetch. On a JetPack machine pycuda is built too, once.
     """
-    from edge_runtime.deploy import pycuda
-    from edge_runtime.deploy import wheels as locked
+    from edge_runtime.deploy.package import pycuda
+    from edge_runtime.deploy.package import wheels as locked
     from edge_runtime.deploy.systems import system
 
     chosen, folder = system(target), output or WHEELS / target

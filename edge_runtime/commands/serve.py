@@ -18,7 +18,7 @@ def serve(robot: str) -> None:
     missing and it answers its own probes; then systemd is told READY, and the robot waits, disarmed. The end comes with
     SIGTERM, or when another bundle is to run and no task is going on.
     """
-    from edge_runtime.deploy.service import Service
+    from edge_runtime.deploy.service.service import Service
 
     log_events()
     try:

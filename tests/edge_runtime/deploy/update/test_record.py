@@ -8,7 +8,7 @@ import pytest
 
 from edge_runtime.deploy.update import layout, record
 from edge_runtime.deploy.update.layout import under
-from tests.edge_runtime.deploy import power
+from tests.edge_runtime.deploy.models import power
 
 CUTS = 12
 """More than there are operations in a step."""

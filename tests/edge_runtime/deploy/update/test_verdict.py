@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edge_runtime.deploy import proof
+from edge_runtime.deploy.service import proof
 from edge_runtime.deploy.update import health, record, verdict
 from edge_runtime.errors import UpdateError
 from tests.edge_runtime.deploy.update import programs

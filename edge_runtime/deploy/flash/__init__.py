@@ -1,0 +1,1 @@
+"""A package in NVIDIA's root file system, and the commands that flash it."""

@@ -1,0 +1,1 @@
+"""What the host system is told about the robot: units, devices, limits, isolation."""

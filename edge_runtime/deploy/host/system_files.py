@@ -1,0 +1,82 @@
+"""The files that make a Linux system into the robot's, beside the runtime: path on the robot → text."""
+
+from __future__ import annotations
+
+from edge_runtime.config import Robot
+from edge_runtime.deploy.host import udev, unit, update_units
+from edge_runtime.deploy.host.access import access
+from edge_runtime.deploy.host.cores import all_but
+from edge_runtime.deploy.places import BLACK_BOX, BUNDLES, CALIBRATION, REPORTS, SERVICE, STATE, USER
+from edge_runtime.deploy.systems import System
+
+SYSTEMD = "/usr/lib/systemd"
+UNITS = f"{SYSTEMD}/system"
+RULES = "/usr/lib/udev/rules.d/90-edge-runtime.rules"
+HARDWARE_WATCHDOG_S = 30
+"""A kernel or an init that hangs for this long is reset; every hardware watchdog in use can wait as long."""
+
+_SLICE = """\
+[Unit]
+Description=The robot's own processes
+# No CPUWeight= here: it would switch the cpu controller on, under which RT_GROUP_SCHED kernels refuse SCHED_FIFO.
+"""
+
+_JOURNAL = """\
+[Journal]
+# What led to an incident outlives the power cut after it.
+Storage=persistent
+SyncIntervalSec=30s
+# A robot that runs for years must not fill its disk with its diary.
+SystemMaxUse=500M
+SystemKeepFree=1G
+"""
+
+
+def files(robot: Robot, system: System, *, updates: bool) -> dict[str, str]:
+    """Everything of the system that `robot` needs; with `updates` also what judges a system after an update.
+
+    Raises `EdgeError` where robot.toml names a device that no rule can name.
+    """
+    made = {
+        f"{UNITS}/{SERVICE}": unit.service(robot, system, updates=updates),
+        f"{UNITS}/{unit.SLICE}": _SLICE,
+        f"{SYSTEMD}/system.conf.d/edge-runtime.conf": _manager(robot),
+        f"{SYSTEMD}/journald.conf.d/edge-runtime.conf": _JOURNAL,
+        "/usr/lib/sysusers.d/edge-runtime.conf": _users(robot, system),
+        "/usr/lib/tmpfiles.d/edge-runtime.conf": _folders(),
+        RULES: udev.rules(robot),
+    }
+    if updates:
+        made |= {f"{UNITS}/{name}": text for name, text in update_units.UNITS.items()}
+    return made
+
+
+def enabled(*, updates: bool) -> tuple[str, ...]:
+    """The units that start by themselves at power-on."""
+    return (SERVICE, *(update_units.ENABLED if updates else ()))
+
+
+def _manager(robot: Robot) -> str:
+    """Of systemd itself."""
+    lines = [
+        "[Manager]",
+        "# The board's own watchdog resets it where even systemd hangs; without such hardware it changes nothing.",
+        f"RuntimeWatchdogSec={HARDWARE_WATCHDOG_S}",
+    ]
+    if robot.control.cpu >= 0:
+        lines.append(f"# Core {robot.control.cpu} is the control thread's: systemd and all that it starts keep off.")
+        lines.append(f"CPUAffinity={all_but(robot.control.cpu)}")
+    return "\n".join(lines) + "\n"
+
+
+def _users(robot: Robot, system: System) -> str:
+    """The service's user, and the groups it is in, where the system has not got them already (`gpio`, `render`)."""
+    lines = [f"g {group} -" for group in access(robot, system).groups]
+    lines.append(f'u {USER} - "Edge runtime" {STATE} /usr/sbin/nologin')
+    return "\n".join(lines) + "\n"
+
+
+def _folders() -> str:
+    """There before the first start, so that a bundle can be deployed to a robot that has none yet."""
+    places = (STATE, BUNDLES, CALIBRATION, BLACK_BOX, REPORTS)
+    return "".join(f"d {place} 2775 {USER} {USER} -\n" for place in places)

@@ -1,0 +1,184 @@
+"""One Debian package that makes a robot of a computer: runtime, robot.toml, system files and, if it likes, a bundle.
+
+Made offline and without running anything of the robot's: wheels are unpacked here. What is checked is checked before
+anything is written.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from edge_runtime.bundle import MANIFEST, Bundle, open_bundle
+from edge_runtime.deploy import places
+from edge_runtime.deploy.host import system_files
+from edge_runtime.deploy.package import control, deb, exchange_library, pycuda, robot_file, tree, wheels
+from edge_runtime.deploy.package.robot_file import RobotFile
+from edge_runtime.deploy.systems import System
+from edge_runtime.deploy.update import system_files as update_files
+from edge_runtime.errors import BundleError, ConfigError, EdgeError
+
+BUNDLE_BYTES = deb.MEMBER_BYTES * 9 // 10
+"""Largest bundle that is carried: compression hardly shrinks weights, and the runtime is in the same member."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a package is made of. `kinematics`: with the libraries for end-effector policies, whatever the bundle is."""
+
+    system: System
+    robot: Path
+    bundle: Path | None
+    wheels: Path
+    trust: Path | None = None
+    updates: bool = False
+    kinematics: bool = False
+
+
+@dataclass(frozen=True)
+class Package:
+    """The package that was made. `notes`: what a person should know, one line each."""
+
+    file: Path
+    version: str
+    installed_bytes: int
+    notes: tuple[str, ...]
+
+
+def make(order: Order, to: Path | None = None) -> Package:
+    """Make the package, as `to` or under its usual name in the present folder.
+
+    Raises `EdgeError`, one line, for whatever does not fit together; nothing is written then.
+    """
+    bundle = None if order.bundle is None else open_bundle(order.bundle)
+    if bundle is not None:
+        _refuse_too_large(bundle)
+    robot = robot_file.read(order.robot, order.bundle)
+    cuda = _cuda(order, robot)
+    kinematics = order.kinematics or (bundle is not None and bundle.spec.pose is not None)
+    locked = wheels.wheelhouse(order.system, order.wheels, kinematics=kinematics)
+    texts = _texts(order, robot)
+    with TemporaryDirectory(prefix="edge-package-") as folder:
+        root = Path(folder)
+        tree.build(root, order.system, (*locked, *((cuda,) if cuda else ())))
+        library = _compile(root, order.system)
+        _write(root, texts)
+        _link(root, Path("/usr/bin") / places.EDGE.name, places.EDGE)
+        _copy(root, places.PACKAGED_CALIBRATION, robot.calibration)
+        _copy(root, places.CONFIG, (robot.urdf,) if robot.urdf else ())
+        if bundle is not None:
+            _copy_bundle(root, bundle)
+        made = _pack(root, order, robot, to, kinematics=kinematics)
+    return replace(made, notes=(*robot.notes, *_notes(order, library, cuda)))
+
+
+def _pack(root: Path, order: Order, robot: RobotFile, to: Path | None, *, kinematics: bool) -> Package:
+    """The package of the files below `root`. Its version says what is in it."""
+    digest, sums = deb.digests(root)
+    version, size = f"{tree.version()}+{digest[:8]}", deb.size_bytes(root)
+    file = to or Path(f"{control.NAME}_{version}_{order.system.arch}.deb")
+    trusting, updates = order.trust is not None, order.updates
+    needs = control.depends(order.system, robot.robot, kinematics=kinematics, trust=trusting, updates=updates)
+    archive = {
+        "control": control.control(order.system, robot.robot, version, size, needs),
+        "conffiles": deb.conffiles(root),
+        "md5sums": sums,
+        **control.scripts(order.system, updates=updates),
+    }
+    deb.build(root, archive, file)
+    return Package(file, version, size, ())
+
+
+def _compile(root: Path, system: System) -> str:
+    """The serial cycle in C, or why it is not there."""
+    return exchange_library.compile_for(system, _below(root, tree.site_packages(system)) / "edge_runtime")
+
+
+def _cuda(order: Order, robot: RobotFile) -> Path | None:
+    """The wheel of pycuda. Raises `ConfigError` where the robot's backend cannot be had on the target."""
+    system, backend = order.system, robot.robot.policy.backend.replace("-", "_")
+    cuda = pycuda.found(system, order.wheels) if system.jetpack else None
+    if backend == "trt_rtx":
+        raise ConfigError(f'{order.robot}: policy.backend: no package carries TensorRT-RTX: set it to "ort" or "trt"')
+    if backend == "trt" and not system.jetpack:
+        raise ConfigError(f'{order.robot}: policy.backend: {system.title} brings no TensorRT: set it to "ort"')
+    if backend == "trt" and cuda is None:
+        raise ConfigError(
+            f"{order.robot}: policy.backend: trt needs pycuda, and {order.wheels} has none: {pycuda.remedy(system)}"
+        )
+    return cuda
+
+
+def _texts(order: Order, robot: RobotFile) -> dict[str, str]:
+    """Every file of text outside of /opt, by its path on the robot."""
+    texts = dict(system_files.files(robot.robot, order.system, updates=order.updates))
+    texts |= update_files.files(order.system) if order.updates else {}
+    texts[str(places.ROBOT)] = robot.text
+    if order.trust is not None:
+        texts[str(places.TRUST)] = _certificate(order.trust)
+    elif order.updates:
+        raise EdgeError("--updates: needs --trust CERT.pem, the certificate that its system updates are signed with")
+    return texts
+
+
+def _certificate(path: Path) -> str:
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if "BEGIN CERTIFICATE" not in text or "PRIVATE KEY" in text:
+        raise EdgeError(f"{path}: is not a certificate in PEM; edge update keygen makes one, cert.pem")
+    return text
+
+
+def _refuse_too_large(bundle: Bundle) -> None:
+    total = sum(entry.size for entry in bundle.manifest.files.values())
+    if total > BUNDLE_BYTES:
+        raise BundleError(
+            f"{bundle.path}: {total / 1e9:.1f} GB are more than a Debian package can hold: leave it out, and send it "
+            "with edge deploy"
+        )
+
+
+def _copy_bundle(root: Path, bundle: Bundle) -> None:
+    """The bundle as it was handed over: engines are made on the robot."""
+    for name in (*bundle.manifest.files, MANIFEST):
+        target = _below(root, places.FACTORY) / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(bundle.path / name, target)
+
+
+def _notes(order: Order, library: str, cuda: Path | None) -> Iterable[str]:
+    if library:
+        yield library
+    if order.system.jetpack and cuda is None:
+        yield f"without pycuda, so ONNX Runtime runs the policy on the CPU: {pycuda.remedy(order.system)}"
+    if order.bundle is None:
+        yield "without a bundle: the robot waits for edge deploy"
+    if order.trust is None:
+        yield "without --trust: the robot takes no bundle from edge deploy and no system update"
+
+
+def _write(root: Path, texts: Mapping[str, str]) -> None:
+    for place, text in texts.items():
+        path = _below(root, Path(place))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        path.chmod(0o755 if text.startswith("#!") else 0o644)
+
+
+def _copy(root: Path, folder: Path, files: Iterable[Path]) -> None:
+    for file in files:
+        target = _below(root, folder) / file.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+
+
+def _link(root: Path, place: Path, to: Path) -> None:
+    path = _below(root, place)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(to)
+
+
+def _below(root: Path, place: Path) -> Path:
+    return root / place.relative_to("/")

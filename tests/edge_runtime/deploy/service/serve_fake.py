@@ -1,0 +1,30 @@
+"""A program for `test_service.py`: `edge serve` of the robot.toml in a folder, around fake motors and cameras.
+
+`python -m tests.edge_runtime.deploy.service.serve_fake FOLDER [FAULT]`; `bus.log` is as in `run_fake`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from edge_runtime import app, cli
+from edge_runtime.deploy.service import proof
+from edge_runtime.devices import bus_settings, camera_settings
+from tests.edge_runtime.run_fake import LoggedBus, PacedCamera
+
+TICKS = 40
+"""In a row, instead of 1000."""
+PATIENCE = 3
+
+
+def main(folder: Path, fault: str) -> int:
+    """Exit code of the command."""
+    proof.TICKS, proof.PATIENCE = TICKS, PATIENCE
+    vars(app)["make_bus"] = lambda bus: LoggedBus(bus_settings(bus), folder, fault)
+    vars(app)["make_camera"] = lambda camera: PacedCamera(camera_settings(camera), lambda number: number)
+    return cli.main(["serve", str(folder / "robot.toml")])
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), "".join(sys.argv[2:])))
