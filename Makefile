@@ -53,6 +53,18 @@ soak: .venv/.dev ## a million control ticks on a simulated clock: memory flat, n
 faults: .venv/.dev ## break one thing after another under the simulated arm; hold what happens to bounds
 	@$(VENV) -m benchmarks.faults
 
+.PHONY: boot-test
+boot-test: .venv/.export ## boot Debian with the package in a container; hang, kill, deploy to, upgrade it; root, 3 minutes
+	@$(VENV) -m benchmarks.boot.nspawn
+
+.PHONY: boot-test-arm64
+boot-test-arm64: .venv/.dev ## boot the arm64 package on an emulated board with real drivers; root and qemu; about 10 minutes
+	@$(VENV) -m benchmarks.boot.arm64
+
+.PHONY: boot-test-ab
+boot-test-ab: .venv/.dev ## update a PC with two system slots, badly, forged, with the power cut; root, qemu; about N minutes
+	@$(VENV) -m benchmarks.boot.ab
+
 .PHONY: compile-matrix
 compile-matrix: .venv/.dev ## every graph of every family and precision through TensorRT-RTX for SM86; no GPU needed
 	@$(VENV) -m benchmarks.compile_matrix
