@@ -13,7 +13,7 @@ MAKEFLAGS += --no-print-directory
 .PHONY: help
 help: ## this list
 	@echo "make <target>, in a checkout, with python3 (3.10-3.13), venv and make:"
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 	@echo "PYTHON=python3.x picks the interpreter. Where pip's torch brings CUDA that you do not need,"
 	@echo "TORCH_INDEX=URL names an index of CPU builds, such as pytorch.org's."
 

@@ -13,6 +13,7 @@ import msgspec
 from edge_runtime import calibrated as calibration
 from edge_runtime.config import Robot
 from edge_runtime.config_rules import problems
+from edge_runtime.deploy import places
 from edge_runtime.errors import ConfigError, printable
 from edge_runtime.suggest import did_you_mean
 
@@ -31,8 +32,14 @@ def load(path: Path, *, calibrated: bool = True) -> Robot:
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error.__cause__
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}{_whose(path, error)}") from error
     return calibration.apply(robot) if calibrated else robot
+
+
+def _whose(path: Path, error: OSError) -> str:
+    """Whom to ask where a robot's own file may not be read."""
+    denied = isinstance(error, PermissionError) and path == places.ROBOT
+    return f": only members of the group {places.USER} may command this robot" if denied else ""
 
 
 def parse(text: bytes, folder: Path) -> Robot:

@@ -109,6 +109,11 @@ class Director:
         return self.machine.mode
 
     @property
+    def latched(self) -> str:
+        """The last press of an e-stop since a person's `reset`, in words; empty where there was none."""
+        return self._estops.latched
+
+    @property
     def chunk_ns(self) -> int:
         """Capture time of the frame behind the present setpoint, 0 where there is none."""
         chunk = self._follow.chunk

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
 SWITCH_S = 0.0001
@@ -23,6 +24,8 @@ SWITCH_S = 0.0001
 NICE = -15
 """Of every other thread that takes the interpreter lock."""
 
+_CAP_IPC_LOCK = 14
+"""linux/capability.h."""
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 
 
@@ -104,14 +107,21 @@ def _fifo(priority: int) -> None:
 
 
 def _lock_memory() -> None:
-    """Pages stay once touched. Not under a finite limit: there, a later allocation would fail instead of a lock."""
+    """Pages stay once touched. Not under a finite limit, to whom it applies: a later allocation would fail instead."""
     soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-    if os.geteuid() != 0 and soft != resource.RLIM_INFINITY:
+    if soft != resource.RLIM_INFINITY and not _may_lock_all():
         raise PermissionError(1, f"the limit is {soft // 1024} KiB")
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def _may_lock_all() -> bool:
+    """CAP_IPC_LOCK is effective, to which no limit applies (mlock(2)). Root in a container may be without it."""
+    lines = Path("/proc/thread-self/status").read_bytes().splitlines()
+    (capabilities,) = (line.split()[1] for line in lines if line.startswith(b"CapEff:"))
+    return bool(int(capabilities, 16) >> _CAP_IPC_LOCK & 1)
 
 
 class StuckTimer:

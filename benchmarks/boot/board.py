@@ -51,7 +51,7 @@ EDITS = {
     # Servos alone begin in the middle of their turn, whatever arm they will be in.
     "position = [0.3, 2.7]": "position = [-0.1, 2.7]",
     "position = [0.5, 1.1]": "position = [-0.1, 1.1]",
-    # A processor that is emulated is some thirty times slower than a robot's.
+    # An emulated processor, on a machine that others use as well.
     "rate_hz = 100": "rate_hz = 5",
     "serial_ms = 8.0": "serial_ms = 160.0\ntick_ms = 180.0\nframe_age_ms = 5000.0\n"
     "inference_ms = 10000.0\nstall_ms = 5000.0",

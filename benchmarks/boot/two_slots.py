@@ -66,6 +66,7 @@ class TwoSlots:
         firmware = (f"file={code},readonly=on", f"file={variables}")
         drives = (f"file={self.disk.path}", f"file={self._folder / 'stick.img'},readonly=on")
         return [
+            *("nice", "-n", "-10"),  # a robot's processor is its own, also where this machine is busy
             *("qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max"),
             *("-smp", "2", "-m", "1536", "-nic", "none"),
             *(word for unit in firmware for word in ("-drive", f"if=pflash,format=raw,{unit}")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ _DTYPES: dict[str, type[np.generic]] = {
     "tensor(int64)": np.int64,
     "tensor(bool)": np.bool_,
 }
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+"""Read where the library initializes: since 1.29 it keeps an id of the machine in HOME and tells Microsoft over HTTPS
+which models are loaded, unless this is set (its docs/Privacy.md, "Disabling Telemetry")."""
 
 _HARMFUL = ["MatMulAddFusion"]
 """It makes a Gemm of a product and its bias, which no integer kernel takes: weights would be dequantized every run."""

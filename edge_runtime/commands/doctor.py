@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,8 @@ def doctor(robot: Path | None, json_file: str | None) -> int:
     """Examine this machine and the robot on it.
 
     Kernel, power, disk; with a robot.toml also its policy, ports, motors and cameras, which are opened unless the robot
-    runs. Torque is never touched. The exit code is 2 where something is bad.
+    runs. Torque is never touched. The exit code is 2 where something is bad. An installed robot is judged as its
+    service, which takes root.
     """
     from edge_runtime.doctor import text
     from edge_runtime.doctor.check import count
@@ -30,13 +32,21 @@ def doctor(robot: Path | None, json_file: str | None) -> int:
 
     file = robot or (here if (here := Path(robot_here())).exists() else None)
     with progress("machine") as moved:
-        groups = examine(file, Host(), Path.cwd(), moved)
+        groups = examine(file, Host(), _folder(), moved)
     rows = text.rows(groups)
     if json_file != "-":
         _show(rows, text.STYLES)
     if json_file is not None:
         emit(text.summary(groups), "", json_file)
     return 2 if count(groups, "bad") else 0
+
+
+def _folder() -> Path:
+    """The present folder; where that was removed, the name that it had."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path(os.environ.get("PWD", "."))
 
 
 def _show(rows: Sequence[tuple[str, Level | None]], styles: Mapping[Level, str]) -> None:

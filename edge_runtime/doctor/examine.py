@@ -2,39 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from drivers.errors import DriverError
 from edge_runtime import realtime
 from edge_runtime.config import Control, Robot, load
-from edge_runtime.doctor import calibration, cameras, disk, hand, kernel, motors, policy, power, running, serial
+from edge_runtime.doctor import (
+    calibration,
+    cameras,
+    disk,
+    hand,
+    kernel,
+    motors,
+    policy,
+    power,
+    running,
+    serial,
+    service,
+)
 from edge_runtime.doctor.check import Check, Group
 from edge_runtime.doctor.host import Host
 from edge_runtime.errors import ConfigError, EdgeError
 
 Told = Callable[[str, float], None]
 """Told what is looked at, and which part of the whole is done."""
+_Part = tuple[str, Callable[[], Iterable[Check]]]
+"""A group's name, and what looks at it."""
 
 
 def examine(file: Path | None, host: Host, folder: Path, told: Told = lambda _what, _part: None) -> list[Group]:
     """`file`: robot.toml, without which only the machine is looked at. `folder`: where a run would be started."""
     robot, head = _robot(file)
-    control = robot.control if robot is not None else Control()
-    with realtime.obtain(control.priority, control.cpu) as given:
-        pass
-    parts: list[tuple[str, Callable[[], Iterable[Check]]]] = [
-        ("robot", lambda: [head]),
-        ("kernel", lambda: kernel.check(host, control, given)),
-        ("power", lambda: power.check(host)),
-        ("disk", lambda: disk.check(robot, folder)),
-    ]
-    parts += _parts(robot, host) if robot is not None else []
+    if robot is None or not service.installed(robot):
+        parts = [*_machine(robot, host), ("disk", lambda: disk.check(robot, folder))]
+        return _groups([head], [*parts, *(_parts(robot, host) if robot is not None else ())], told)
+    if os.geteuid() != 0:
+        found = "it is for its service, not for this user, to reach disk, ports, motors and cameras: not looked at"
+        parts = [*_machine(robot, host, asked=False), ("disk", lambda: disk.of_service(robot, host, judged=False))]
+        return _groups([head, Check("service", "unknown", found, "sudo edge doctor")], parts, told)
+    with service.stood_in_for(host):
+        parts = [*_machine(robot, host), ("disk", lambda: disk.of_service(robot, host, judged=True))]
+        return _groups([head], [*parts, *_parts(robot, host)], told)
+
+
+def _groups(heads: list[Check], parts: Sequence[_Part], told: Told) -> list[Group]:
     groups = []
-    for index, (name, look) in enumerate(parts):
-        told(name, index / len(parts))
+    for index, (name, look) in enumerate([("robot", lambda: heads), *parts]):
+        told(name, index / (len(parts) + 1))
         groups.append(Group(name, tuple(_guarded(name, look))))
     return groups
+
+
+def _machine(robot: Robot | None, host: Host, *, asked: bool = True) -> list[_Part]:
+    """`asked`: the kernel, for what the control thread needs."""
+    control, given = robot.control if robot is not None else Control(), None
+    if asked:
+        with realtime.obtain(control.priority, control.cpu) as given:
+            pass
+    return [("kernel", lambda: kernel.check(host, control, given)), ("power", lambda: power.check(host))]
 
 
 def _robot(file: Path | None) -> tuple[Robot | None, Check]:
@@ -47,12 +74,12 @@ def _robot(file: Path | None) -> tuple[Robot | None, Check]:
     return robot, Check("robot.toml", "ok", f"{file}: {robot.name}")
 
 
-def _parts(robot: Robot, host: Host) -> list[tuple[str, Callable[[], Iterable[Check]]]]:
-    said = running.status(robot)
-    parts: list[tuple[str, Callable[[], Iterable[Check]]]] = [
+def _parts(robot: Robot, host: Host) -> list[_Part]:
+    said, installed = running.status(robot), service.installed(robot)
+    parts: list[_Part] = [
         ("policy", lambda: policy.check(robot)),
         ("calibration", lambda: calibration.check(robot)),
-        ("serial", lambda: (check for port in serial.ports(robot) for check in serial.check(host, port))),
+        ("serial", lambda: (c for port in serial.ports(robot) for c in serial.check(host, port, installed=installed))),
     ]
     if said is not None:
         return [*parts, ("running", lambda: running.check(said))]

@@ -21,15 +21,17 @@ _SPARE_CORES = 4
 """On fewer than these no core is to be spared for one thread."""
 
 
-def check(host: Host, control: Control, given: RealtimeReport) -> Iterator[Check]:
-    """`given` is what `realtime.obtain` gave this user for `control`."""
+def check(host: Host, control: Control, given: RealtimeReport | None) -> Iterator[Check]:
+    """`given` is what `realtime.obtain` gave for `control`; None where it is not this user's to ask for."""
     yield preemption(host)
-    yield from limits(given)
+    if given is not None:
+        yield from limits(given)
     yield group_scheduling(host)
     yield throttling(host)
     yield isolation(host, control.cpu)
     yield clock(host)
-    yield swap(host, locked="memory locked" in given.obtained)
+    if given is not None:
+        yield swap(host, locked="memory locked" in given.obtained)
     yield serial_cycle(exchange.load())
 
 

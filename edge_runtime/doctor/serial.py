@@ -31,8 +31,8 @@ def ports(robot: Robot) -> list[Port]:
     return found + ([Port("leader", robot.leader.port, robot.leader.baud)] if robot.leader is not None else [])
 
 
-def check(host: Host, bus: Port) -> Iterator[Check]:
-    """One port."""
+def check(host: Host, bus: Port, *, installed: bool = False) -> Iterator[Check]:
+    """One port. `installed`: of a robot whose package says who may use it."""
     interface = host.path(f"/sys/class/net/{bus.port}")
     if "/" not in bus.port and read(interface / "type") == _CAN_TYPE:
         yield can(bus, read(interface / "operstate") or "")
@@ -45,7 +45,7 @@ def check(host: Host, bus: Port) -> Iterator[Check]:
         how = "plug it in; `ls /dev/serial/by-id` lists those that are there"
         yield Check(f"port {bus.name}", "bad", f"{bus.port} is not there", how)
         return
-    yield permission(f"port {bus.name}", host.path(bus.port), bus.port)
+    yield permission(f"port {bus.name}", host.path(bus.port), bus.port, installed)
     yield adapter(host, bus)
 
 
@@ -57,14 +57,13 @@ def can(bus: Port, state: str) -> Check:
     return Check(f"port {bus.name}", "bad", f"{bus.port}: CAN interface, {state or 'state unknown'}", remedy)
 
 
-def permission(name: str, path: Path, said: str) -> Check:
+def permission(name: str, path: Path, said: str, installed: bool) -> Check:
     """Whether this user may read and write a device."""
     if os.access(path, os.R_OK | os.W_OK):
         return Check(name, "ok", f"{said}: may be read and written")
     owner = _group(path)
-    return Check(
-        name, "bad", f"{said}: no permission (group {owner})", f"sudo usermod -aG {owner} $USER, and log in again"
-    )
+    remedy = "sudo udevadm trigger" if installed else f"sudo usermod -aG {owner} $USER, and log in again"
+    return Check(name, "bad", f"{said}: no permission (group {owner})", remedy)
 
 
 def adapter(host: Host, bus: Port) -> Check:

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from edge_runtime import config
+from edge_runtime.deploy import places
 from edge_runtime.errors import ConfigError
 from tests.robot_toml import NAMES, ROBOT
 
@@ -299,6 +300,21 @@ def test_bytes_that_are_no_text_name_their_line(tmp_path: Path) -> None:
 def test_an_absent_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         config.load(tmp_path / "nowhere.toml")
+
+
+def test_whoever_may_not_command_a_robot_is_told_who_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(_: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    with pytest.raises(ConfigError) as caught:
+        config.load(places.ROBOT)
+    assert str(caught.value) == (
+        "/etc/edge-runtime/robot.toml: cannot be read: Permission denied: "
+        "only members of the group edge may command this robot"
+    )
+    with pytest.raises(ConfigError, match=r"Permission denied$"):
+        config.load(tmp_path / "robot.toml")
 
 
 def test_the_schema_describes_every_key() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -120,6 +121,26 @@ def test_without_permission_nothing_fails_and_one_line_says_what_is_missing() ->
     assert line.startswith("real time: collector frozen, switch interval 0.1 ms; without SCHED_FIFO 50 (")
     for remedy in ("LimitRTPRIO", "LimitMEMLOCK=infinity", "LimitNICE=-15", "core 4095", "the limit is 8 KiB"):
         assert remedy in line
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root and setpriv (util-linux)")
+@pytest.mark.parametrize(
+    ("capability", "said"),
+    [
+        (("--reuid=65534", "--clear-groups", "--inh-caps=+ipc_lock", "--ambient-caps=+ipc_lock"), "locked"),
+        (("--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock"), "the limit is 8 KiB"),  # root in a container
+    ],
+)
+def test_a_finite_limit_is_for_whoever_has_no_capability_to_lock(capability: tuple[str, ...], said: str) -> None:
+    code = (
+        "import resource; from edge_runtime import realtime\n"
+        "resource.setrlimit(resource.RLIMIT_MEMLOCK, (8192, 8192))\n"
+        "try: realtime._lock_memory(); print('locked')\n"
+        "except PermissionError as error: print(error.strerror)\n"
+    )
+    command = ["setpriv", *capability, sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=ROOT, check=False)
+    assert (done.stdout, done.stderr) == (f"{said}\n", "")
 
 
 def test_a_report_is_one_line() -> None:

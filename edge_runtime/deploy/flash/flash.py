@@ -129,15 +129,14 @@ def _check_names(order: Order) -> None:
 
 def _check_packages(tree: Tree, packages: Sequence[DebFile]) -> None:
     """All can be installed there, and without a network."""
-    there = set(tree.installed()).union(*((package.name, *package.provides) for package in packages))
+    there = tree.installed().union(*(package.gives for package in packages))
     for package in packages:
         if package.arch not in ("arm64", "all"):
             raise EdgeError(f"{package.path}: is for {package.arch}, and a Jetson is arm64")
         for need in package.needs:
-            if not there.intersection(need):
-                raise EdgeError(
-                    f"{package.path}: needs {' or '.join(need)}, which rootfs has not: give it as another --package"
-                )
+            if not any(one.serves(other) for one in there for other in need):
+                wanted = " or ".join(map(str, need))
+                raise EdgeError(f"{package.path}: needs {wanted}, which rootfs has not: give it as another --package")
 
 
 def _check_slots(order: Order, tree: Tree, runtime: DebFile, commands: Sequence[Command]) -> None:

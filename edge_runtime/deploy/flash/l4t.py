@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_runtime.deploy.flash.deb_file import names
+from edge_runtime.deploy.flash.deb_file import Named, given
 from edge_runtime.deploy.systems import System
 from edge_runtime.errors import EdgeError
 from edge_runtime.suggest import did_you_mean
@@ -74,15 +74,15 @@ class Tree:
             raise EdgeError(f"{self.path}: {name} is missing: {remedy}")
         return name
 
-    def installed(self) -> frozenset[str]:
+    def installed(self) -> frozenset[Named]:
         """Every package in the root file system, and what they provide (dpkg's status file)."""
         status = self.rootfs / "var/lib/dpkg/status"
         text = status.read_text(errors="replace") if status.is_file() else ""
-        found: set[str] = set()
+        found: set[Named] = set()
         for entry in text.split("\n\n"):
             fields = dict(line.split(": ", 1) for line in entry.splitlines() if ": " in line and line[0] != " ")
             if fields.get("Status", "").endswith(" installed"):
-                found |= {fields.get("Package", ""), *names(fields.get("Provides", ""), ",")}
+                found.update(given(fields))
         return frozenset(found)
 
     def has_user(self, name: str) -> bool:

@@ -12,12 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_runtime.deploy.flash.deb_file import DebFile
-from edge_runtime.deploy.places import USER
+from edge_runtime.deploy.places import SERVICE, USER, under
 from edge_runtime.errors import EdgeError
 from edge_runtime.files import write_whole
 
 FOLDER = Path("/opt/edge-install")
 UNIT = "edge-install.service"
+TRIES, PAUSE_S = 20, 30
+"""Ten minutes, for which a board's own first upgrades may hold dpkg's lock."""
+_LIMIT_S = 24 * 3600
+"""Longer than all tries take, however slow dpkg is."""
 _UNIT_PATH = Path("/etc/systemd/system") / UNIT
 _WANTED = Path("/etc/systemd/system/multi-user.target.wants") / UNIT
 
@@ -27,8 +31,8 @@ def lay(rootfs: Path, packages: Sequence[DebFile], user: str) -> tuple[Path, ...
 
     Raises `EdgeError` where another package lies there already, or nothing may be written; nothing has changed then.
     """
-    targets = {package: _below(rootfs, FOLDER) / f"{package.name}.deb" for package in packages}
-    for there in sorted(_below(rootfs, FOLDER).glob("*.deb")):
+    targets = {package: under(rootfs, FOLDER) / f"{package.name}.deb" for package in packages}
+    for there in sorted(under(rootfs, FOLDER).glob("*.deb")):
         wanted = next((package.path for package, target in targets.items() if target == there), None)
         if wanted is None or not filecmp.cmp(there, wanted, shallow=False):
             raise EdgeError(f"{there}: another package lies there already: remove {there.parent} first")
@@ -38,7 +42,7 @@ def lay(rootfs: Path, packages: Sequence[DebFile], user: str) -> tuple[Path, ...
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists():
             _copy(package.path, target)
-    unit, wanted = _below(rootfs, _UNIT_PATH), _below(rootfs, _WANTED)
+    unit, wanted = under(rootfs, _UNIT_PATH), under(rootfs, _WANTED)
     wanted.parent.mkdir(parents=True, exist_ok=True)
     write_whole(unit, first_boot([package.name for package in packages], user))
     if not wanted.is_symlink():
@@ -49,24 +53,31 @@ def lay(rootfs: Path, packages: Sequence[DebFile], user: str) -> tuple[Path, ...
 def first_boot(names: Sequence[str], user: str) -> str:
     """The unit that installs the packages of these names, once, and boots anew."""
     files = " ".join(f"{FOLDER}/{name}.deb" for name in names)
+    said = f"the package is not installed: what dpkg says is above. There are {TRIES} tries, {PAUSE_S} s apart."
     return f"""\
 [Unit]
 Description=Install the robot's package, once
 ConditionPathExists={FOLDER}
-StartLimitIntervalSec=0
+StartLimitIntervalSec={_LIMIT_S}
+StartLimitBurst={TRIES}
 
 [Service]
 Type=oneshot
-# Something else may hold dpkg's lock at the first boot: try until it is free.
+# Something else may hold dpkg's lock at the first boot.
 Restart=on-failure
-RestartSec=30
+RestartSec={PAUSE_S}
+# Whoever has a screen on the board, and no network yet, sees why.
+StandardOutput=journal+console
 Environment=DEBIAN_FRONTEND=noninteractive
+# Until the boot after this one: the robot does not move between its installation and that.
+ExecStart=/usr/bin/systemctl mask --runtime {SERVICE}
 ExecStart=/usr/bin/dpkg --force-confdef --force-confold --install {files}
 ExecStart=/usr/sbin/usermod --append --groups {USER} {user}
 ExecStart=/usr/bin/rm --recursive {FOLDER}
 ExecStart=/usr/bin/systemctl disable {UNIT}
 # The control thread's core, the hardware watchdog and the disk's partitions are there from a boot's beginning on.
 ExecStart=/usr/bin/systemctl --no-block reboot
+ExecStopPost=/bin/sh -c '[ "$$SERVICE_RESULT" = success ] || echo "{said}"'
 
 [Install]
 WantedBy=multi-user.target
@@ -82,7 +93,3 @@ def _copy(source: Path, target: Path) -> None:
         beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)
-
-
-def _below(rootfs: Path, place: Path) -> Path:
-    return rootfs / place.relative_to("/")

@@ -12,6 +12,9 @@ from edge_runtime.plugins import file_name
 
 CHARACTERS = "char-"
 """Begins the name of a whole class of devices as /proc/devices has it (systemd.resource-control(5), DeviceAllow=)."""
+MODULES = {"char-ttyACM": "cdc_acm", "char-ttyUSB": "usbserial", "char-video4linux": "videodev"}
+"""Kernel module that registers a class when it is loaded, before there is any device of it (Linux: usb/class/cdc-acm.c,
+usb/serial/usb-serial.c, media/v4l2-core/v4l2-dev.c in drivers). `input` is a part of the kernel itself."""
 _OF_THE_BOARD = re.compile(r"tty(?!ACM|USB)[A-Z]+\d+")
 _USB_SERIAL = re.compile(r"-port\d+|ttyUSB\d+")
 """Ends the stable name of an adapter that usb-serial drives (systemd's 60-serial.rules); cdc_acm's have no such end."""
@@ -50,6 +53,11 @@ class Access:
     network: bool
     argus: bool
     compiles: bool
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Kernel modules without which the classes of `devices` do not exist yet."""
+        return tuple(MODULES[entry] for entry in self.devices if entry in MODULES)
 
 
 def access(robot: Robot, system: System) -> Access:

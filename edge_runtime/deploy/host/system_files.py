@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from edge_runtime.config import Robot
-from edge_runtime.deploy.host import udev, unit, update_units
+from edge_runtime.deploy.host import udev, unit
 from edge_runtime.deploy.host.access import access
 from edge_runtime.deploy.host.cores import all_but
-from edge_runtime.deploy.places import BLACK_BOX, BUNDLES, CALIBRATION, REPORTS, SERVICE, STATE, USER
+from edge_runtime.deploy.places import SERVICE, STATE, SYSTEMD, UNITS, USER, WRITTEN
 from edge_runtime.deploy.systems import System
 
-SYSTEMD = "/usr/lib/systemd"
-UNITS = f"{SYSTEMD}/system"
 RULES = "/usr/lib/udev/rules.d/90-edge-runtime.rules"
 HARDWARE_WATCHDOG_S = 30
 """A kernel or an init that hangs for this long is reset; every hardware watchdog in use can wait as long."""
@@ -33,27 +31,20 @@ SystemKeepFree=1G
 
 
 def files(robot: Robot, system: System, *, updates: bool) -> dict[str, str]:
-    """Everything of the system that `robot` needs; with `updates` also what judges a system after an update.
+    """Everything of the system that `robot` needs; with `updates` its failure is the system's (`update.units`).
 
     Raises `EdgeError` where robot.toml names a device that no rule can name.
     """
-    made = {
+    return {
         f"{UNITS}/{SERVICE}": unit.service(robot, system, updates=updates),
         f"{UNITS}/{unit.SLICE}": _SLICE,
         f"{SYSTEMD}/system.conf.d/edge-runtime.conf": _manager(robot),
         f"{SYSTEMD}/journald.conf.d/edge-runtime.conf": _JOURNAL,
         "/usr/lib/sysusers.d/edge-runtime.conf": _users(robot, system),
         "/usr/lib/tmpfiles.d/edge-runtime.conf": _folders(),
+        "/usr/lib/modules-load.d/edge-runtime.conf": _modules(robot, system),
         RULES: udev.rules(robot),
     }
-    if updates:
-        made |= {f"{UNITS}/{name}": text for name, text in update_units.UNITS.items()}
-    return made
-
-
-def enabled(*, updates: bool) -> tuple[str, ...]:
-    """The units that start by themselves at power-on."""
-    return (SERVICE, *(update_units.ENABLED if updates else ()))
 
 
 def _manager(robot: Robot) -> str:
@@ -77,6 +68,21 @@ def _users(robot: Robot, system: System) -> str:
 
 
 def _folders() -> str:
-    """There before the first start, so that a bundle can be deployed to a robot that has none yet."""
-    places = (STATE, BUNDLES, CALIBRATION, BLACK_BOX, REPORTS)
-    return "".join(f"d {place} 2775 {USER} {USER} -\n" for place in places)
+    """There before the first start, so that a bundle can be deployed to a robot that has none yet.
+
+    The other of two systems may have given the user another number, by which what it left belongs to nobody here.
+    """
+    lines = [f"d {place} 2775 {USER} {USER} -" for place in WRITTEN]
+    lines.append("# Modes stay as they are.")
+    lines.append(f"Z {STATE} - {USER} {USER} -")
+    return "\n".join(lines) + "\n"
+
+
+def _modules(robot: Robot, system: System) -> str:
+    """At power-on (modules-load.d(5)), before any service starts (systemd-modules-load.service, bootup(7))."""
+    lines = (
+        "# systemd drops from DeviceAllow= what /proc/devices has not when the service starts, and an adapter that is",
+        "# plugged in later would bring its class too late.",
+        *access(robot, system).modules,
+    )
+    return "\n".join(lines) + "\n"

@@ -12,9 +12,9 @@ from edge_runtime.deploy.host import waits
 from edge_runtime.deploy.host.access import Access, access
 from edge_runtime.deploy.host.cores import all_but
 from edge_runtime.deploy.host.parts import SERIAL, parts
-from edge_runtime.deploy.host.update_units import FAILED
 from edge_runtime.deploy.places import EDGE, PYTHON, ROBOT, RUN, SERVICE, STATE, USER
 from edge_runtime.deploy.systems import System
+from edge_runtime.deploy.update.units import FAILED
 from edge_runtime.realtime import NICE
 
 SLICE = "edge.slice"
@@ -25,7 +25,7 @@ def service(robot: Robot, system: System, *, updates: bool) -> str:
     """`edge-runtime.service` for `robot`; with `updates` a start limit that is reached leads to `FAILED`."""
     may = access(robot, system)
     sections = (
-        ("Unit", (*_order(robot, may), *_limit(robot, updates))),
+        ("Unit", (*_order(robot, may), *_limit(updates))),
         ("Service", (*_program(), *_ending(robot), *_real_time(robot), *_devices(may), *_network(may), *_walls(may))),
         ("Install", ("WantedBy=multi-user.target",)),
     )
@@ -43,8 +43,8 @@ def device_unit(path: str) -> str:
 
 def _order(robot: Robot, may: Access) -> Iterator[str]:
     yield "Description=Edge runtime: the control loop of one robot"
-    if ports := [device_unit(part.path) for part in parts(robot) if part.role is SERIAL]:
-        yield "# Starts when the motors' adapters are there, or tries without them after 90 s."
+    if ports := [device_unit(part.path) for part in parts(robot) if part.role is SERIAL and part.path in may.devices]:
+        yield "# A port of the board's own is allowed by its path, so it must be there; adapters are waited for inside."
         yield f"Wants={' '.join(ports)}"
         yield f"After={' '.join(ports)}"
     if may.network:
@@ -53,9 +53,9 @@ def _order(robot: Robot, may: Access) -> Iterator[str]:
         yield "After=network-online.target"
 
 
-def _limit(robot: Robot, updates: bool) -> Iterator[str]:
-    yield f"# After {waits.STARTS} failures, however slow, the robot stays as its safe action left it, for a person."
-    yield f"StartLimitIntervalSec={waits.start_limit_s(robot)}"
+def _limit(updates: bool) -> Iterator[str]:
+    yield "# Too many failures, however slow: the robot stays as its safe action left it, for a person."
+    yield f"StartLimitIntervalSec={waits.START_LIMIT_S}"
     yield f"StartLimitBurst={waits.STARTS}"
     if updates:
         yield "# A system that has not proved itself yet goes back to the one before."
@@ -67,8 +67,9 @@ def _program() -> Iterator[str]:
     yield "# Only the process whose control thread ticks may say that it lives."
     yield "NotifyAccess=main"
     yield f"ExecStart={EDGE} serve {ROBOT}"
-    yield "# The robot's safe action, whatever has become of the process: also after kill -9."
-    yield f"ExecStopPost={PYTHON} -I -m edge_runtime.safe_stop {ROBOT}"
+    yield "# The robot's safe action, whatever has become of the process: also after kill -9. An arm without power does"
+    yield "# not confirm it, which is no failure of the service: what it says is in the journal."
+    yield f"ExecStopPost=-{PYTHON} -I -m edge_runtime.safe_stop {ROBOT}"
     yield "# An end that was asked for (another bundle is to run) is no failure: earlier starts are forgotten."
     forget = f'[ "$$SERVICE_RESULT" != success ] || systemctl reset-failed {SERVICE}'
     yield f"ExecStopPost=-+/bin/sh -c '{forget}'"
@@ -81,8 +82,6 @@ def _program() -> Iterator[str]:
     yield "StateDirectoryMode=2775"
     yield f"RuntimeDirectory={RUN.name}"
     yield "RuntimeDirectoryMode=0750"
-    yield "# How the run before ended is known to the next: autostart is not for one that ended badly."
-    yield "RuntimeDirectoryPreserve=restart"
     yield "UMask=0007"
 
 

@@ -18,8 +18,9 @@ START_S = 300
 """From start to READY. A bundle of 15 GB that is hashed and loaded at 100 MB/s takes all of it; whoever compiles or
 copies meanwhile asks for more (EXTEND_TIMEOUT_USEC)."""
 RESTART_S = 2
-STARTS = 5
-"""So many starts in a row, and it stays down, with the safe action done."""
+STARTS, START_LIMIT_S = 5, 6 * 3600
+"""Five failures within six hours, however slow the starts, and it stays down, with the safe action done. An end that
+was asked for is none, and those before it are forgotten (unit.py)."""
 APART_S = 10.0
 """Ending inference, cameras and hand; the black box has a limit of its own."""
 PYTHON_S = 5.0
@@ -42,8 +43,3 @@ def stop_s(robot: Robot) -> int:
     own = longest_call_s(lines) + stop + action + APART_S + box.JOIN_S
     after = PYTHON_S + safe_stop.ATTEMPTS * (safe_stop.ATTEMPT_NS / 1e9 + safe_stop.PAUSE_S) * lines
     return math.ceil(max(own, after))
-
-
-def start_limit_s(robot: Robot) -> int:
-    """Long enough that `STARTS` starts, each of which fails as late as it may, fall into it."""
-    return STARTS * (START_S + 2 * stop_s(robot) + RESTART_S)

@@ -12,12 +12,12 @@ from types import TracebackType
 from typing import IO
 
 from edge_runtime.bundle import MANIFEST, Bundle, open_bundle
+from edge_runtime.deploy import tools
 from edge_runtime.deploy.models import messages
 from edge_runtime.deploy.models.messages import Copied, M, Offer, Outcome, Step, Switched, Wanted
 from edge_runtime.deploy.models.reach import Reach
 from edge_runtime.deploy.models.signature import sign
 from edge_runtime.deploy.models.store import name_of
-from edge_runtime.deploy.update import tools
 from edge_runtime.errors import CommandError, one_line
 
 Tell = Callable[[str, float], None]

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 
 from edge_runtime.bundle import MANIFEST, read_manifest
+from edge_runtime.deploy import tools
 from edge_runtime.deploy.models.reach import Reach
 from edge_runtime.deploy.models.store import Store
-from edge_runtime.deploy.update import tools
-from edge_runtime.errors import BundleError, CommandError, UpdateError, one_line
+from edge_runtime.errors import BundleError, CommandError, one_line
 
 _ANSWER_S = 60.0
 
@@ -31,11 +31,8 @@ def facts(store: Store) -> dict[str, Any]:
 
 
 def there(reach: Reach, what: str) -> dict[str, Any]:
-    """`facts` of a robot that ssh leads to, after `what`: --list or --back. `CommandError` with its words."""
-    try:
-        answer = tools.run(reach.edge("deploy", what, "--json", "-"), timeout_s=_ANSWER_S, what=reach.host)
-    except UpdateError as error:
-        raise CommandError(str(error).replace(": edge: ", ": ", 1)) from error
+    """`facts` of a robot that ssh leads to, after `what`: --list or --back. `EdgeError` with its words."""
+    answer = tools.run(reach.edge("deploy", what, "--json", "-"), timeout_s=_ANSWER_S, what=reach.host)
     try:
         return msgspec.json.decode(answer, type=dict[str, Any])
     except msgspec.MsgspecError as error:

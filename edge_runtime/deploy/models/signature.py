@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from edge_runtime.deploy.update import tools
+from edge_runtime.deploy import tools
 from edge_runtime.errors import BundleError, one_line
 
 MOST_BYTES = 1 << 16

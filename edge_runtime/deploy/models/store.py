@@ -30,7 +30,7 @@ CURRENT = "current"
 SIGNATURE = ".p7s"
 """Beside the folder of a bundle: its manifest's signature, as it was received."""
 INCOMING = ".incoming-"
-SPENT = "it was started and did not prove itself: edge incident, or journalctl -u edge-runtime, may say why"
+SPENT = "it was started and did not prove itself: the journal, or edge report black-box/FILE.mcap, may say why"
 UMASK = 0o002
 """Of every process that changes a store: the service's group, which whoever deploys is in, may write what they made."""
 _LOCK = ".lock"
@@ -97,6 +97,13 @@ class Store:
         """
         if self.current_name or not factory.is_dir():
             return
+        name = self._brought(factory)
+        with self.alone():
+            if not self.current_name:
+                self._link(name)
+
+    def _brought(self, factory: Path) -> str:
+        """Name of a copy of the bundle at `factory`, in here."""
         manifest = read_manifest(factory / MANIFEST)
         incoming = self.incoming(name_of(manifest.seal))
         shutil.rmtree(incoming, ignore_errors=True)
@@ -106,10 +113,18 @@ class Store:
             (incoming / name).parent.mkdir(parents=True, exist_ok=True)
             with naming(incoming / name):
                 shutil.copyfile(factory / name, incoming / name)
-        name = self.place(incoming)
+        return self.place(incoming)
+
+    def insist(self, factory: Path, why: str) -> None:
+        """The bundle at `factory` takes the current one's place for good, and nothing of it is on trial: `why`.
+
+        Raises what `adopt` does.
+        """
+        name = self._brought(factory)
         with self.alone():
-            if not self.current_name:
-                self._link(name)
+            record, before = trial.failed(self.settled(), why), self.linked
+            self._link(name)
+            self._write(replace(record, failed=trial.remembered(record.failed, before, why)))
 
     def place(self, incoming: Path) -> str:
         """Let the bundle in `incoming`, a folder in this one, be one of these. Returns its name.
@@ -156,7 +171,7 @@ class Store:
         there is no bundle.
         """
         with self.alone():
-            record, self.note = self.settled(), ""
+            record = self.settled()
             if self._is_spent(record):
                 record = self._return(record, _why(record))
             if record.trial is not None:
@@ -166,9 +181,23 @@ class Store:
             raise BundleError(f"{self.folder}: there is no bundle on this robot yet: edge deploy BUNDLE USER@ROBOT")
         return self.path(self._begun)
 
+    def signature(self, name: str) -> bytes:
+        """That of the manifest of the bundle `name`, empty where it came without one."""
+        try:
+            return (self.folder / f"{name}{SIGNATURE}").read_bytes()
+        except FileNotFoundError:
+            return b""
+
     def blame(self, why: str) -> None:
         """Remember why the bundle that began is about to fail, for whoever asks then; nothing for one not on trial."""
         self._tell(lambda on_trial: replace(on_trial, why=one_line(why)))
+
+    def spare(self) -> None:
+        """The bundle that began was asked to end before it could prove itself: its try is still to come.
+
+        Nothing for one that is not on trial, or has failed.
+        """
+        self._tell(lambda on_trial: replace(on_trial, begun=bool(on_trial.why)))
 
     def confirm(self) -> None:
         """The bundle that began has proved itself; nothing for one that is not on trial, or not to run any more."""
@@ -177,7 +206,7 @@ class Store:
     def refuse(self, name: str, why: str) -> None:
         """Remember why the bundle `name` was never switched to."""
         with self.alone():
-            record = self.record
+            record = self.settled()
             self._write(replace(record, failed=trial.remembered(record.failed, name, one_line(why))))
 
     @property
@@ -189,7 +218,8 @@ class Store:
             return ""
 
     def settled(self) -> Record:
-        """The record, once what a power cut left half done is done or undone."""
+        """The record, once what a power cut left half done is done or undone; `note` says it of an unreadable one."""
+        self.note = trial.set_aside(self.folder)
         record = self.record
         if record.trial is None or record.trial.name == self.linked:
             return record
@@ -213,7 +243,8 @@ class Store:
     def _return(self, record: Record, why: str) -> Record:
         """Go back to the previous bundle, where that is there."""
         if not self.has(record.previous):
-            self.note = "the bundle has not proved itself yet, and there is none to go back to" if record.trial else ""
+            if record.trial is not None:
+                self.note = "the bundle has not proved itself yet, and there is none to go back to"
             return record
         self.note = f"back to the previous bundle {record.previous}: {self.linked}: {why}"
         self._link(record.previous)

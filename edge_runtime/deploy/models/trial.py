@@ -2,6 +2,7 @@
 
 A bundle is on trial from when it was switched to until it has proved itself. It has one try: `begun` is on the disk
 before the try is made, so that a start which never came to its end, for whatever reason, has spent it.
+What a newer version has written here beside that is nothing to one that came back.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ from pathlib import Path
 
 import msgspec
 
+from edge_runtime.errors import one_line
 from edge_runtime.files import write_whole
 
 FILE = "record.json"
+UNREADABLE = "record.json.unreadable"
+"""Kept for whoever wants to know."""
 _FAILURES = 8
 """So many are remembered."""
+_DAMAGED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Trial(msgspec.Struct, frozen=True):
     """`before` was the previous bundle until then, and is again if it fails; `why`: what it said when it failed."""
 
     name: str
@@ -26,7 +31,7 @@ class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     why: str = ""
 
 
-class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Record(msgspec.Struct, frozen=True):
     """`previous`: the last bundle before this one that had proved itself. `failed`: name → why, the last one last."""
 
     previous: str = ""
@@ -37,9 +42,25 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def read(folder: Path) -> Record:
     """What was written last; nothing on trial and nothing to go back to where that cannot be read."""
     try:
-        return msgspec.json.decode((folder / FILE).read_bytes(), type=Record)
-    except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _decoded(folder)
+    except (FileNotFoundError, *_DAMAGED):
         return Record()
+
+
+def set_aside(folder: Path) -> str:
+    """Move a record that cannot be read out of the way; what that means in one line, "" where there is none."""
+    try:
+        _decoded(folder)
+    except FileNotFoundError:
+        return ""
+    except _DAMAGED as error:
+        (folder / FILE).replace(folder / UNREADABLE)
+        return f"{folder / UNREADABLE}: which bundle was before, and on trial, is not known: {one_line(error)}"
+    return ""
+
+
+def _decoded(folder: Path) -> Record:
+    return msgspec.json.decode((folder / FILE).read_bytes(), type=Record)
 
 
 def write(folder: Path, record: Record) -> Record:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from edge_runtime.config import Robot
 from edge_runtime.deploy import places
-from edge_runtime.deploy.host import system_files
 from edge_runtime.deploy.package import tree
 from edge_runtime.deploy.systems import System
 from edge_runtime.deploy.update import system_files as update_files
@@ -24,7 +23,7 @@ def depends(system: System, robot: Robot, *, kinematics: bool, trust: bool, upda
     """Debian packages that the robot must have. Of Python its very minor version: the wheels are built for that."""
     needs = [f"python{system.python}", f"libc6 (>= {system.glibc})", "libgcc-s1", "libstdc++6", "systemd", "udev"]
     needs += _KINEMATICS[system.arch] if kinematics else ()
-    needs += ["openssl"] if trust else []
+    needs += ["openssl", "rsync"] if trust else []
     needs += update_files.depends(system) if updates else ()
     needs += ["python3-libnvinfer"] if robot.policy.backend == "trt" else []
     needs += _GSTREAMER if any(camera.kind == "gstreamer" for camera in robot.cameras) else ()
@@ -40,7 +39,7 @@ def control(system: System, robot: Robot, version: str, installed_bytes: int, ne
         "Maintainer": "whoever made it with edge package <root@localhost>",
         "Installed-Size": str(-(-installed_bytes // 1024)),
         "Depends": ", ".join(needs),
-        "Recommends": "openssh-server, rsync",
+        "Recommends": "openssh-server",
         "Section": "misc",
         "Priority": "optional",
         "Description": f"{robot.name}, for {system.title} ({system.name})",
@@ -48,7 +47,7 @@ def control(system: System, robot: Robot, version: str, installed_bytes: int, ne
     return "".join(f"{key}: {value}\n" for key, value in fields.items())
 
 
-def scripts(system: System, *, updates: bool) -> dict[str, str]:
+def scripts(system: System) -> dict[str, str]:
     """The maintainer scripts by their names (deb-postinst(5), deb-prerm(5), deb-postrm(5))."""
     values = {
         "PREFIX": str(places.PREFIX),
@@ -56,8 +55,7 @@ def scripts(system: System, *, updates: bool) -> dict[str, str]:
         "CONFIG": str(places.CONFIG),
         "STATE": str(places.STATE),
         "USER": places.USER,
-        "UNITS": " ".join(system_files.enabled(updates=updates)),
-        "EVERY": " ".join(system_files.enabled(updates=True)),
+        "SERVICE": places.SERVICE,
     }
     texts = {path.name: path.read_text(encoding="utf-8") for path in sorted(_SCRIPTS.iterdir())}
     return {name: re.sub(r"@([A-Z]+)@", lambda match: values[match[1]], text) for name, text in texts.items()}

@@ -86,7 +86,7 @@ def _pack(root: Path, order: Order, robot: RobotFile, to: Path | None, *, kinema
         "control": control.control(order.system, robot.robot, version, size, needs),
         "conffiles": deb.conffiles(root),
         "md5sums": sums,
-        **control.scripts(order.system, updates=updates),
+        **control.scripts(order.system),
     }
     deb.build(root, archive, file)
     return Package(file, version, size, ())
@@ -94,7 +94,7 @@ def _pack(root: Path, order: Order, robot: RobotFile, to: Path | None, *, kinema
 
 def _compile(root: Path, system: System) -> str:
     """The serial cycle in C, or why it is not there."""
-    return exchange_library.compile_for(system, _below(root, tree.site_packages(system)) / "edge_runtime")
+    return exchange_library.compile_for(system, places.under(root, tree.site_packages(system)) / "edge_runtime")
 
 
 def _cuda(order: Order, robot: RobotFile) -> Path | None:
@@ -143,7 +143,7 @@ def _refuse_too_large(bundle: Bundle) -> None:
 def _copy_bundle(root: Path, bundle: Bundle) -> None:
     """The bundle as it was handed over: engines are made on the robot."""
     for name in (*bundle.manifest.files, MANIFEST):
-        target = _below(root, places.FACTORY) / name
+        target = places.under(root, places.FACTORY) / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(bundle.path / name, target)
 
@@ -161,7 +161,7 @@ def _notes(order: Order, library: str, cuda: Path | None) -> Iterable[str]:
 
 def _write(root: Path, texts: Mapping[str, str]) -> None:
     for place, text in texts.items():
-        path = _below(root, Path(place))
+        path = places.under(root, Path(place))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         path.chmod(0o755 if text.startswith("#!") else 0o644)
@@ -169,16 +169,12 @@ def _write(root: Path, texts: Mapping[str, str]) -> None:
 
 def _copy(root: Path, folder: Path, files: Iterable[Path]) -> None:
     for file in files:
-        target = _below(root, folder) / file.name
+        target = places.under(root, folder) / file.name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)
 
 
 def _link(root: Path, place: Path, to: Path) -> None:
-    path = _below(root, place)
+    path = places.under(root, place)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.symlink_to(to)
-
-
-def _below(root: Path, place: Path) -> Path:
-    return root / place.relative_to("/")

@@ -18,8 +18,9 @@ from edge_runtime.deploy.systems import System
 
 OURS = ("calibration", "drivers", "edge_runtime")
 """Packages of ours that a robot has; `export` stays on the computer that exports."""
-_LEFT_OUT = (".pyc", ".so")
-"""Made anew on the robot, or for it."""
+FILES = ("*.py", "*.c", "*.cfg", "*.css", "*.json", "*.sh", "*.toml", "*.urdf", "py.typed")
+MORE_FILES = {"edge_runtime.deploy.package": ("debian/*", "locks/*")}
+"""What a wheel of ours has, by pyproject.toml (package-data): of every package of ours, and of one more than that."""
 _EDGE = f"""\
 #!{places.PYTHON} -I
 import sys
@@ -40,16 +41,18 @@ def version() -> str:
 
 def build(root: Path, system: System, wheels: Iterable[Path]) -> None:
     """Write the runtime below `root`, which stands for "/". Raises `EdgeError` for a wheel that cannot be unpacked."""
-    site = _below(root, site_packages(system))
+    site = places.under(root, site_packages(system))
     site.mkdir(parents=True)
     for wheel in wheels:
         unpack(wheel, site)
     for package in OURS:
-        _copy(Path(importlib.import_module(package).__path__[0]), site / package)
+        source = Path(importlib.import_module(package).__path__[0])
+        for file in _files(source, package):
+            _copy(file, site / package / file.relative_to(source))
     _describe(site / f"edge_runtime-{version()}.dist-info", system)
     if system.jetpack:
         (site / "tensorrt").symlink_to(f"/usr/lib/python{system.python}/dist-packages/tensorrt")
-    _environment(_below(root, places.PREFIX), system)
+    _environment(places.under(root, places.PREFIX), system)
 
 
 def _environment(prefix: Path, system: System) -> None:
@@ -72,19 +75,16 @@ def _describe(info: Path, system: System) -> None:
 
 
 def _copy(source: Path, to: Path) -> None:
-    for file in _files(source):
-        target = to / file.relative_to(source)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, target)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, to)
 
 
-def _files(source: Path) -> Iterator[Path]:
-    """The files of a package of ours, whether it is a checkout's or was installed."""
-    for file in sorted(source.rglob("*")):
-        hidden = any(part.startswith(".") for part in file.relative_to(source).parts)
-        if file.is_file() and file.suffix not in _LEFT_OUT and not hidden:
-            yield file
-
-
-def _below(root: Path, place: Path) -> Path:
-    return root / place.relative_to("/")
+def _files(folder: Path, package: str) -> Iterator[Path]:
+    """The files of a package of ours and of those in it, whatever else a checkout has there."""
+    if not (folder / "__init__.py").is_file():
+        return
+    for pattern in (*FILES, *MORE_FILES.get(package, ())):
+        yield from (file for file in folder.glob(pattern) if file.is_file() and not file.name.startswith("."))
+    for inner in folder.iterdir():
+        if inner.is_dir() and inner.name.isidentifier():
+            yield from _files(inner, f"{package}.{inner.name}")

@@ -32,7 +32,7 @@ def unpack(wheel: Path, site: Path) -> None:
     """Write the modules of `wheel` into the folder `site`. Raises `EdgeError`, one line that names wheel and file."""
     try:
         with zipfile.ZipFile(wheel) as archive:
-            files = [entry for entry in archive.infolist() if not entry.is_dir()]
+            files = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
             record, listed = _record(archive, files)
             for entry in files:
                 if entry.filename in (record, *(record.replace("RECORD", name) for name in _SIGNATURES)):
@@ -68,11 +68,14 @@ def _checked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, listed: dict[str,
 def _place(name: str) -> PurePosixPath | None:
     """Where a file goes below site-packages; None for what a robot has no use for."""
     place = PurePosixPath(name)
-    if place.is_absolute() or ".." in place.parts or str(place) != name or "\\" in name:
+    if place.is_absolute() or not place.parts or ".." in place.parts or str(place) != name or "\\" in name:
         raise EdgeError(f"{name!r} leads out of the wheel")
-    if not place.parts[0].endswith(".data"):
+    head, *inner = place.parts
+    if not head.endswith(".data"):
         return place
-    return PurePosixPath(*place.parts[2:]) if place.parts[1] in _LIBRARY else None
+    if len(inner) < 2:
+        raise EdgeError(f"{name!r} is no file of a wheel")
+    return PurePosixPath(*inner[1:]) if inner[0] in _LIBRARY else None
 
 
 def _write(path: Path, content: bytes, *, executable: bool) -> None:

@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from edge_runtime.deploy.places import HEALTHY_TICKS
 from edge_runtime.deploy.service.self_test import SelfTest
 from edge_runtime.report import quantiles
 from edge_runtime.session import Session
 
-TICKS = 1000
-"""In a row. At 100 Hz it takes 10 s to prove itself: long enough for a leak of time to show, and for every motor's
-health to have been read."""
 PATIENCE = 10
 """After so many times as many ticks without a proof, it says what keeps it from one."""
 
@@ -37,23 +35,23 @@ class Proof:
             if count != self._late[name]:
                 self._since, self._last = self._session.ticks.total, name
         self._late = late
-        return self._session.ticks.total - self._since >= TICKS and not any(self._doubts())
+        return self._session.ticks.total - self._since >= HEALTHY_TICKS and not any(self._doubts())
 
     @property
     def overdue(self) -> bool:
         """It should have by now."""
-        return self._session.ticks.total >= PATIENCE * TICKS
+        return self._session.ticks.total >= PATIENCE * HEALTHY_TICKS
 
     def text(self) -> str:
         """What was proved, for a person."""
         late_us = self._lateness_us()["p99"] or 0.0
-        return f"{TICKS} ticks in a row in time, at p99 {late_us / 1e3:.1f} ms late"
+        return f"{HEALTHY_TICKS} ticks in a row in time, at p99 {late_us / 1e3:.1f} ms late"
 
     def lacks(self) -> str:
         """What is missing, in words."""
         ran = self._session.ticks.total - self._since
-        if ran < TICKS:
-            return f"not {TICKS} ticks in a row in time: {ran} since the last that was not ({self._last})"
+        if ran < HEALTHY_TICKS:
+            return f"not {HEALTHY_TICKS} ticks in a row in time: {ran} since the last that was not ({self._last})"
         return "; ".join(self._doubts())
 
     def facts(self) -> dict[str, Any]:
@@ -84,9 +82,9 @@ class Proof:
             )
 
     def _lateness_us(self) -> dict[str, float | None]:
-        """Of the last `TICKS`."""
+        """Of the last `HEALTHY_TICKS`."""
         ticks = self._session.ticks
-        found = quantiles(ticks.lateness_ns[ticks.order()[-TICKS:]], 1e3)
+        found = quantiles(ticks.lateness_ns[ticks.order()[-HEALTHY_TICKS:]], 1e3)
         return {name: found[name] for name in ("p50", "p99", "max")}
 
     def _count(self) -> dict[str, int]:

@@ -1,8 +1,9 @@
 """`edge serve`: the robot as a service, from the bundle that is to run to the report of the run.
 
-Nothing is connected, and systemd is not told READY, before the bundle was found as it was sealed, has an engine for
-this machine where it needs one, and has answered its probes. Whatever fails is one line and the end: systemd starts
-the service anew, a bundle on trial has had its try then, and after some starts in vain the robot stays SAFE.
+Nothing is connected, and systemd is not told READY, before the bundle was found as it was signed and sealed, has an
+engine for this machine where it needs one, and has answered its probes. Whatever fails is one line and the end:
+systemd starts the service anew, a bundle on trial has had its try then, and after some starts in vain the robot stays
+SAFE.
 """
 
 from __future__ import annotations
@@ -21,14 +22,16 @@ from edge_runtime import app, config, config_parts
 from edge_runtime.bundle import Bundle, open_bundle
 from edge_runtime.config import Robot
 from edge_runtime.deploy import places
-from edge_runtime.deploy.models.store import store_of
-from edge_runtime.deploy.service.companion import Companion
+from edge_runtime.deploy.models.store import Store, store_of
+from edge_runtime.deploy.service import vouched
+from edge_runtime.deploy.service.companion import ANOTHER, Companion
 from edge_runtime.deploy.service.first_build import build_engines
 from edge_runtime.deploy.service.latch import Latch
 from edge_runtime.deploy.service.notify import Notifier
 from edge_runtime.deploy.service.reports import Reports
 from edge_runtime.deploy.service.seed import seed_calibration
 from edge_runtime.deploy.service.self_test import SelfTest, proven_policy
+from edge_runtime.errors import BundleError
 from edge_runtime.policies.base import Policy
 from edge_runtime.record import RunRecord
 
@@ -45,7 +48,7 @@ _log = logging.getLogger("edge_runtime")
 @dataclass(frozen=True)
 class Service:
     """One start. `state` and `run` are where it keeps reports and says that it is healthy; `factory` and
-    `calibration` came in the package, and are adopted."""
+    `calibration` came in the package, and are adopted; `trust` is the certificate that signs every other bundle."""
 
     file: Path
     notifier: Notifier
@@ -53,6 +56,7 @@ class Service:
     run: Path = places.RUN
     factory: Path = places.FACTORY
     calibration: Path = places.PACKAGED_CALIBRATION
+    trust: Path = places.TRUST
 
     @classmethod
     def of(cls, file: Path, environment: Mapping[str, str] = os.environ) -> Service:
@@ -70,25 +74,65 @@ class Service:
             self.notifier.close()
 
     def _serve(self) -> None:
-        healthy = self.run / places.HEALTHY.name
-        healthy.unlink(missing_ok=True)
+        (self.run / places.HEALTHY.name).unlink(missing_ok=True)
+        latch = Latch(self.state / places.LATCH.name)
+        latch.look()
         self._seed()
         robot = config.load(self.file)
         store = store_of(robot)
         self._phase(f"bundle: looking in {store.folder}", self.factory)
         store.adopt(self.factory)
-        path = store.begin()
-        if store.note:
-            _log.warning("%s", store.note)
         try:
-            robot, policy, found = self._prepare(robot, path)
-            reports, latch = Reports(self.state / places.REPORTS.name), Latch(self.run)
-            companion = Companion(path, store, found, self.notifier, reports, healthy, latch)
-            self._run(latch.heed(robot), policy, companion, reports)
-            latch.clear()
+            self._try(robot, store, latch)
         except Exception as error:
             store.blame(str(error))
             raise
+
+    def _try(self, robot: Robot, store: Store, latch: Latch) -> None:
+        """Run the bundle that is to run. One that is asked to end before it has proved itself has not had its try."""
+        path = self._begin(store)
+        robot, policy, found = self._prepare(robot, path)
+        healthy, reports = self.run / places.HEALTHY.name, Reports(self.state / places.REPORTS.name)
+        companion = Companion(path, store, found, self.notifier, reports, healthy, latch)
+        try:
+            self._latched(latch, robot, policy, companion, reports)
+        except KeyboardInterrupt:  # while it waited for motors or cameras
+            store.spare()
+            raise
+        if companion.failed:
+            raise BundleError(f"{path}: on trial, and {companion.failed}: the bundle before it comes back")
+        store.spare()
+
+    def _begin(self, store: Store) -> Path:
+        """The bundle to run: one that is vouched for, where this robot knows by whom.
+
+        So another bundle in a newer package takes the place of one that was adopted from the package before it.
+        """
+        path = store.begin()
+        if store.note:
+            _log.warning("%s", store.note)
+        if not self.trust.exists():
+            _log.info("%s: not there, so bundles need no signature", self.trust)
+            return path
+        why = vouched.refusal(store, path, self.factory, self.trust)
+        if not why:
+            return path
+        if not self.factory.is_dir():
+            raise BundleError(f"{path}: {why}")
+        _log.warning("%s: %s: the package's bundle takes its place", path, why)
+        store.insist(self.factory, why)
+        return store.begin()
+
+    def _latched(self, latch: Latch, robot: Robot, policy: Policy, companion: Companion, reports: Reports) -> None:
+        """Run, with a mark on the disk from before the arm may be used until the run has ended as it was asked to."""
+        robot = latch.begin(robot)
+        try:
+            self._run(robot, policy, companion, reports)
+        finally:
+            if not companion.began:
+                latch.undo()
+        if companion.began:
+            latch.end(left=companion.left)
 
     def _seed(self) -> None:
         own = config.load(self.file, calibrated=False).calibration
@@ -116,11 +160,11 @@ class Service:
     def _run(self, robot: Robot, policy: Policy, companion: Companion, reports: Reports) -> None:
         """Connect, run, and leave a report however that ends.
 
-        Motors or cameras that do not answer are waited for: an arm may be switched on long after its computer.
+        Motors or cameras that do not answer are waited for: an arm may be switched on long after its computer. It also
+        ends where another bundle is to run meanwhile.
         """
 
         def keep(record: RunRecord) -> None:
-            self.notifier.stopping()
             try:
                 _log.info("report: %s", reports.write(record, "run") / "report.html")
             except OSError as error:
@@ -138,6 +182,9 @@ class Service:
                 if companion.began:
                     raise
                 lacking = self._lacks(str(error), lacking)
+            if companion.superseded:
+                _log.info("%s", ANOTHER)
+                return
             time.sleep(AGAIN_S)
 
     def _lacks(self, what: str, before: str) -> str:

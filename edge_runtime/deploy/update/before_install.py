@@ -13,13 +13,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from edge_runtime.deploy.places import under
 from edge_runtime.deploy.update import layout, record
-from edge_runtime.deploy.update.layout import under
 from edge_runtime.deploy.update.version import refuse_older
 from edge_runtime.errors import EdgeError, UpdateError, one_line
 
 _MANIFEST = "manifest.raucm"
 _BLOCK_BYTES = 1 << 20
+UNKNOWN = f"{layout.SYSTEM_VERSION}: not there, so nothing says how old the running system is: any version is taken"
 
 
 def check(environment: Mapping[str, str], root: Path = Path("/")) -> None:
@@ -27,11 +28,14 @@ def check(environment: Mapping[str, str], root: Path = Path("/")) -> None:
     bundle = Path(environment["RAUC_BUNDLE_MOUNT_POINT"])
     version, made_for = (_value(bundle / _MANIFEST, "update", key) for key in ("version", "compatible"))
     refuse_other(made_for, _value(Path(environment["RAUC_SYSTEM_CONFIG"]), "system", "compatible"))
-    refuse_older(version, running_version(root))
+    running = running_version(root)
+    refuse_older(version, running)
     refuse_on_trial(environment["RAUC_CURRENT_BOOTNAME"], root)
     slot = _target(environment)
     _read_all(bundle)
     record.begin(root, slot, version)
+    if running is None:
+        print(UNKNOWN, file=sys.stderr)
 
 
 def refuse_other(made_for: str, compatible: str) -> None:
@@ -51,7 +55,7 @@ def refuse_on_trial(running: str, root: Path) -> None:
 
 
 def running_version(root: Path) -> str | None:
-    """The version of the system that runs; None where it came by no update."""
+    """The version of the system that runs; None where nobody gave it one."""
     try:
         return under(root, layout.SYSTEM_VERSION).read_text(encoding="utf-8").strip()
     except FileNotFoundError:

@@ -10,19 +10,22 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from edge_runtime.deploy import tools
 from edge_runtime.deploy.systems import System
-from edge_runtime.deploy.update import layout, rootfs, tools
+from edge_runtime.deploy.update import layout, rootfs
 from edge_runtime.deploy.update.rootfs import Rootfs
 from edge_runtime.deploy.update.system_files import text as beside
 from edge_runtime.deploy.update.version import order
 from edge_runtime.errors import UpdateError
 
 HOOK = "hook"
+_SCRIPTS = {HOOK: "hook.sh", "accounts": "accounts.sh"}
+"""Their names in the bundle: RAUC calls the one, and that the other."""
 _BUNDLE_S = 7200.0
 
 
 def build(system: System, source: Path, version: str, key: Path, certificate: Path, out: Path) -> dict[str, Any]:
-    """Write the bundle `out`. Raises `UpdateError`, and then `out` is as it was."""
+    """Write the bundle `out`. Raises `EdgeError`, and then `out` is as it was."""
     order(version)
     tools.need("rauc", "mksquashfs", "tar")
     for path in (key, certificate):
@@ -61,9 +64,9 @@ def _is_for(opened: Rootfs, system: System) -> None:
 
 
 def _fill(content: Path, payload: str, system: System, version: str) -> None:
-    hook = content / HOOK
-    hook.write_text(beside("hook.sh"), encoding="utf-8")
-    hook.chmod(0o755)
+    for name, script in _SCRIPTS.items():
+        (content / name).write_text(beside(script), encoding="utf-8")
+        (content / name).chmod(0o755)
     (content / "manifest.raucm").write_text(manifest(payload, system, version), encoding="utf-8")
 
 

@@ -6,9 +6,13 @@ set -eu
 EDGE=${EDGE:-/opt/edge-runtime/bin/edge}
 TRIAL=${TRIAL:-/data/rauc/trial.json}
 
-if "$EDGE" --version >/dev/null 2>&1; then
-    exit 0 # it can be asked, and has said why it stays
-fi
+# The question itself is the probe: whatever it needs is needed here. It answers with 0 or 2, and with anything else
+# where it, or a library that it needs, does not start.
+answer=0
+"$EDGE" update failed --unless-healthy || answer=$?
+case $answer in
+0 | 2) exit 0 ;; # it has done it, or has said why it stays
+esac
 [ -e "$TRIAL" ] || exit 0
 status=$(rauc status --output-format=shell)
 eval "$status"

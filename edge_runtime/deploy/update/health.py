@@ -8,10 +8,9 @@ from pathlib import Path
 
 import msgspec
 
+from edge_runtime.deploy.places import HEALTHY_TICKS
 from edge_runtime.errors import UpdateError, one_line
 
-TICKS = 1000
-"""So many control cycles in a row were in time."""
 _MOST_BYTES = 1 << 20
 
 
@@ -35,8 +34,8 @@ def read(path: Path) -> Health:
         raise UpdateError(f"{path}: {one_line(error)}") from error
     if not health.healthy:
         raise UpdateError(f"{path}: says that the service is not well")
-    if health.ticks < TICKS:
-        raise UpdateError(f"{path}: {health.ticks} cycles; {TICKS} in time are wanted")
+    if health.ticks < HEALTHY_TICKS:
+        raise UpdateError(f"{path}: {health.ticks} cycles; {HEALTHY_TICKS} in time are wanted")
     if not health.bundle or health.self_test.get("verdict") not in ("pass", "accepted"):
         raise UpdateError(f"{path}: the self-test of the policy is not passed")
     return health

@@ -8,7 +8,7 @@ import ssl
 import tempfile
 from pathlib import Path
 
-from edge_runtime.deploy.update import tools
+from edge_runtime.deploy import tools
 from edge_runtime.errors import UpdateError
 
 KEY = "key.pem"
@@ -21,7 +21,7 @@ smimesign, which a certificate without extended usage serves (RAUC: "Key Usage";
 
 
 def keygen(folder: Path) -> tuple[Path, Path]:
-    """Make `folder`/key.pem (P-256, only for its owner) and cert.pem, self-signed. Raises `UpdateError`.
+    """Make `folder`/key.pem (P-256, only for its owner) and cert.pem, self-signed. Raises `EdgeError`.
 
     Neither is ever overwritten: with the key's loss, robots that trust it take no update any more.
     """

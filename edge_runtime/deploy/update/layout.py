@@ -37,7 +37,7 @@ GRUB_CONFIG = HELPERS / "grub.cfg"
 
 SYSTEM_CONFIG = Path("/etc/rauc/system.conf")
 SYSTEM_VERSION = CONFIG / "system-version"
-"""Written into a slot by the update that fills it; not there on a system that came by no update."""
+"""Written into a slot by the update that fills it, and by hand into a robot's first system."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,6 @@ def slots(system: System) -> tuple[Slot, Slot]:
     """The two slots of a robot with that system (APP, APP_b: NVIDIA's rootfs A/B layouts)."""
     labels = ("APP", "APP_b") if system.jetpack else ("edge-a", "edge-b")
     return Slot("A", labels[0]), Slot("B", labels[1])
-
-
-def under(root: Path, path: Path) -> Path:
-    """Where the robot's file "/…" is: below `root`, which is "/" but in tests."""
-    return root / path.relative_to("/")
 
 
 def compatible(system_name: str) -> str:

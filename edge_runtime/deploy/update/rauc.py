@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.deploy.update import layout, tools
-from edge_runtime.deploy.update.layout import under
+from edge_runtime.deploy import tools
+from edge_runtime.deploy.places import under
+from edge_runtime.deploy.update import layout
 from edge_runtime.errors import UpdateError, one_line
 
 _TIMEOUT_S = 60.0
@@ -52,13 +53,14 @@ class Status:
         raise UpdateError("rauc status: there is only one slot")
 
 
-def configured(root: Path) -> bool:
-    """Whether this is a robot with two slots: RAUC is here, and has a configuration."""
-    return tools.found("rauc") is not None and under(root, layout.SYSTEM_CONFIG).is_file()
-
-
-def status() -> Status:
-    """Raises `UpdateError`."""
+def status(root: Path) -> Status:
+    """Raises `EdgeError` with what is missing where this machine takes no system updates, or with RAUC's words."""
+    tools.need("rauc")
+    if not under(root, layout.SYSTEM_CONFIG).is_file():
+        raise UpdateError(
+            f"{layout.SYSTEM_CONFIG}: not there: this machine has one system slot; "
+            "edge package --updates makes a package for a robot with two"
+        )
     command = ["rauc", "status", "--detailed", "--output-format=json"]
     said = tools.run(command, timeout_s=_TIMEOUT_S, what="rauc status")
     try:
@@ -68,12 +70,12 @@ def status() -> Status:
 
 
 def mark(verdict: str) -> None:
-    """The slot that runs is "good" or "bad" to the bootloader. Raises `UpdateError`."""
+    """The slot that runs is "good" or "bad" to the bootloader. Raises `EdgeError`."""
     tools.run(["rauc", "status", f"mark-{verdict}", "booted"], timeout_s=_TIMEOUT_S, what=f"rauc mark-{verdict}")
 
 
 def mark_other_bad() -> None:
-    """The bootloader does not start the other slot. Raises `UpdateError`."""
+    """The bootloader does not start the other slot. Raises `EdgeError`."""
     tools.run(["rauc", "status", "mark-bad", "other"], timeout_s=_TIMEOUT_S, what="rauc mark-bad")
 
 

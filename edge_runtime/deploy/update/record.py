@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import msgspec
 
+from edge_runtime.deploy.places import under
 from edge_runtime.deploy.update import layout
-from edge_runtime.deploy.update.layout import under
 from edge_runtime.files import settle, write_whole
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

@@ -7,8 +7,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_runtime.deploy.update import tools
-from edge_runtime.errors import UpdateError
+from edge_runtime.deploy import tools
+from edge_runtime.errors import EdgeError, UpdateError
 
 _ARCHIVES = (".tar", ".tar.gz", ".tar.xz", ".tar.bz2", ".tar.zst")
 _EXT_MAGIC = (1080, b"\x53\xef")
@@ -39,11 +39,11 @@ class Rootfs:
         """debugfs ends well and says nothing, tar does not end well, where the file is not there."""
         try:
             return tools.run(command, timeout_s=_READ_S, what=str(self.path)) or None
-        except UpdateError:
+        except EdgeError:
             return None
 
     def lay(self, folder: Path) -> Path:
-        """Put it into the folder that becomes the bundle, the same bytes for the same files. Raises `UpdateError`."""
+        """Put it into the folder that becomes the bundle, the same bytes for the same files. Raises `EdgeError`."""
         into = folder / f"rootfs{self.suffix}"
         if self.kind == "folder":
             _pack(self.path, into)

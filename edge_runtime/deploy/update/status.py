@@ -8,18 +8,15 @@ from typing import Any
 
 import msgspec
 
-from edge_runtime.deploy.places import TRUST
-from edge_runtime.deploy.update import layout, rauc, record, tools
+from edge_runtime.deploy.places import TRUST, under
+from edge_runtime.deploy.update import layout, rauc, record
 from edge_runtime.deploy.update.before_install import running_version
 from edge_runtime.deploy.update.keygen import fingerprint
-from edge_runtime.deploy.update.layout import under
-from edge_runtime.errors import UpdateError
 
 
 def facts(root: Path = Path("/")) -> dict[str, Any]:
-    """For programs. Raises `UpdateError` where this is no robot with two slots."""
-    require(root)
-    status = rauc.status()
+    """For programs. Raises `EdgeError` where this is no robot with two slots."""
+    status = rauc.status(root)
     trust = under(root, TRUST)
     return {
         "compatible": status.compatible,
@@ -33,19 +30,10 @@ def facts(root: Path = Path("/")) -> dict[str, Any]:
     }
 
 
-def require(root: Path) -> None:
-    """Raises `UpdateError` with what is missing where this machine takes no system updates."""
-    tools.need("rauc")
-    if not under(root, layout.SYSTEM_CONFIG).is_file():
-        raise UpdateError(
-            f"{layout.SYSTEM_CONFIG}: not there: this machine has one system slot; "
-            "edge package --updates makes a package for a robot with two"
-        )
-
-
 def text(found: dict[str, Any]) -> str:
     """For people."""
-    lines = [f"{found['compatible']}, version {found['version'] or 'unknown (it came by no update)'}"]
+    version = found["version"] or f"unknown ({layout.SYSTEM_VERSION} is not there)"
+    lines = [f"{found['compatible']}, version {version}"]
     lines += [_slot(slot, found) for slot in found["slots"]]
     trial, last, keyring = found["trial"], found["last"], found["keyring"]
     if trial:

@@ -1,4 +1,4 @@
-"""What a package for a robot with two system slots adds: RAUC's configuration, its helpers, and the shared partitions.
+"""What a package for a robot with two system slots adds: RAUC's configuration, units and helpers, shared partitions.
 
 RAUC from 1.5 on reads this configuration (JetPack 6 has an old one), so it has no key that only newer ones know:
 `statusfile` stands where 1.8 would have `data-directory`, and older versions are refused in a handler where 1.12 has
@@ -10,27 +10,14 @@ from __future__ import annotations
 from importlib.resources import files as package_files
 from pathlib import Path
 
-from edge_runtime.deploy.places import EDGE, PYTHON, STATE, TRUST
+from edge_runtime.deploy.places import PYTHON, STATE, TRUST, UNITS
 from edge_runtime.deploy.systems import System
-from edge_runtime.deploy.update import layout
+from edge_runtime.deploy.update import layout, units
 from edge_runtime.deploy.update.layout import DATA, ESP
 
-UNITS = Path("/usr/lib/systemd/system")
 _BEFORE_INSTALL = f"""\
 #!/bin/sh
 exec {PYTHON} -I -m edge_runtime.deploy.update.before_install
-"""
-_PROVEN = f"""\
-[Unit]
-Description=Confirm the system slot that runs, unless it is on trial
-Documentation=https://rauc.readthedocs.io
-ConditionPathExists={layout.SYSTEM_CONFIG}
-RequiresMountsFor={layout.RECORDS}
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart={EDGE} update good --unless-trial
 """
 
 
@@ -49,8 +36,7 @@ def files(system: System) -> dict[str, str]:
         **(_jetson() if system.jetpack else _grub()),
         **_data(),
         **_mounts(system),
-        str(UNITS / "edge-runtime-proven.service"): _PROVEN,
-        str(UNITS / "multi-user.target.d/edge-runtime-proven.conf"): _wants("edge-runtime-proven.service"),
+        **units.files(),
     }
 
 
@@ -100,24 +86,20 @@ def _data() -> dict[str, str]:
 def _mounts(system: System) -> dict[str, str]:
     """The data partition, the runtime's state on it, and, where GRUB is, its environment's partition."""
     state = DATA / STATE.name
-    units = {
+    mounts = {
         "data.mount": _mount(f"/dev/disk/by-partlabel/{layout.DATA_LABEL}", DATA, "ext4", "noatime"),
         r"var-lib-edge\x2druntime.mount": _mount(str(state), STATE, "none", "bind", after=DATA),
     }
     if not system.jetpack:
         esp = f"/dev/disk/by-partlabel/{layout.ESP_LABEL}"
-        units["boot-efi.mount"] = _mount(esp, ESP, "vfat", "umask=0077,sync")
-    wanted = str(UNITS / "local-fs.target.d/edge-runtime.conf")
-    return {**{str(UNITS / name): unit for name, unit in units.items()}, wanted: _wants(*units)}
+        mounts["boot-efi.mount"] = _mount(esp, ESP, "vfat", "umask=0077,sync")
+    made = {str(UNITS / name): unit for name, unit in mounts.items()}
+    return {**made, **units.wanted("local-fs.target", *mounts)}
 
 
 def _mount(what: str, where: Path, kind: str, options: str, after: Path | None = None) -> str:
-    unit = f"[Unit]\nRequiresMountsFor={after}\n\n" if after else ""
-    return f"{unit}[Mount]\nWhat={what}\nWhere={where}\nType={kind}\nOptions={options}\n"
-
-
-def _wants(*units: str) -> str:
-    return f"[Unit]\nWants={' '.join(units)}\n"
+    head = f"[Unit]\nRequiresMountsFor={after}\n\n" if after else ""
+    return f"{head}[Mount]\nWhat={what}\nWhere={where}\nType={kind}\nOptions={options}\n"
 
 
 def text(name: str) -> str:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge_runtime.deploy.places import HEALTHY
-from edge_runtime.deploy.update import health, rauc, record, tools
-from edge_runtime.deploy.update.layout import under
+from edge_runtime.deploy import tools
+from edge_runtime.deploy.places import HEALTHY, under
+from edge_runtime.deploy.update import health, rauc, record
 from edge_runtime.deploy.update.rauc import Status
 from edge_runtime.errors import UpdateError
 
-NO_SLOTS = "one system slot (RAUC has no configuration here): nothing to mark, and none to go back to"
 _REBOOT_S = 60.0
 
 
 def good(root: Path = Path("/")) -> str:
-    """Mark the slot that runs good if the service has proved itself. Returns what was done; raises `UpdateError`."""
-    if not rauc.configured(root):
-        return NO_SLOTS
+    """Mark the slot that runs good if the service has proved itself. Returns what was done; raises `EdgeError`."""
     well = health.read(under(root, HEALTHY))
-    status = rauc.status()
+    status = rauc.status(root)
     booted, trial = status.booted, record.on_trial(root)
     if trial is None or trial.slot != booted.bootname:
         return _confirm(status)
@@ -32,11 +29,9 @@ def good_unless_on_trial(root: Path = Path("/")) -> str:
     """Mark the slot that runs good if it proved itself in an earlier start. Called once in each start.
 
     An update of an earlier start that does not run now was given up by the bootloader, or never wholly installed: it
-    is not tried again. Returns what was done; raises `UpdateError`.
+    is not tried again. Returns what was done; raises `EdgeError`.
     """
-    if not rauc.configured(root):
-        return NO_SLOTS
-    status, trial = rauc.status(), record.on_trial(root)
+    status, trial = rauc.status(root), record.on_trial(root)
     if trial is not None and trial.slot == status.booted.bootname:
         return f"slot {trial.slot}: version {trial.version} is on trial until the service has proved itself"
     said = _confirm(status)
@@ -51,13 +46,11 @@ def good_unless_on_trial(root: Path = Path("/")) -> str:
 def failed(root: Path = Path("/"), *, unless_healthy: bool = False) -> str:
     """Go back to the other slot if the one that runs is on trial and the other is good. Returns what was done.
 
-    A slot that proved itself stays: the robot rests, and nothing restarts over and over. Raises `UpdateError`.
+    A slot that proved itself stays: the robot rests, and nothing restarts over and over. Raises `EdgeError`.
     """
-    if not rauc.configured(root):
-        return NO_SLOTS
     if unless_healthy and _healthy(root):
         return "the service is well: nothing to go back from"
-    status, trial = rauc.status(), record.on_trial(root)
+    status, trial = rauc.status(root), record.on_trial(root)
     booted, other = status.booted, status.other
     if trial is None or trial.slot != booted.bootname:
         return f"slot {booted.bootname} proved itself before: it stays, and the robot rests"
@@ -65,7 +58,7 @@ def failed(root: Path = Path("/"), *, unless_healthy: bool = False) -> str:
         record.end(root, trial, good=False, why=f"it failed, but stays: slot {other.bootname} is not good")
         return f"slot {booted.bootname} failed its trial, but slot {other.bootname} is not good: it stays"
     rauc.mark("bad")
-    if rauc.status().primary != other.bootname:
+    if rauc.status(root).primary != other.bootname:
         raise UpdateError(
             f"slot {booted.bootname} is marked bad, but slot {other.bootname} is not to start next: it stays"
         )

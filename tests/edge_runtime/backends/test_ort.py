@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -38,3 +40,15 @@ class TestOrt(BackendContract):
         monkeypatch.setitem(sys.modules, "onnxruntime", None)
         with pytest.raises(BackendError, match=r"backend ort: .*pip install onnxruntime"):
             Engine().load(double)
+
+    def test_it_leaves_nothing_at_home_that_knows_this_machine(self, double: Path, tmp_path: Path) -> None:
+        """By a process of its own, where the library is new, and where nothing says that it is a test's."""
+        home = tmp_path / "home"
+        home.mkdir()
+        program = (
+            "import pathlib, sys; from edge_runtime.backends import ort; ort.Engine().load(pathlib.Path(sys.argv[1]))"
+        )
+        silent = ("ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "CI", "XDG_CACHE_HOME")
+        told = {name: value for name, value in os.environ.items() if name not in silent}
+        subprocess.run([sys.executable, "-c", program, str(double)], check=True, env={**told, "HOME": str(home)})
+        assert list(home.iterdir()) == []

@@ -212,10 +212,17 @@ def test_a_running_robot_is_a_warning_and_its_own_figures_are_shown(tmp_path: Pa
 
 def test_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (missing,) = disk.check(None, tmp_path / "none")
-    assert (missing.level, missing.remedy) == ("bad", f"mkdir -p {tmp_path / 'none'}")
+    assert (missing.level, missing.remedy) == ("bad", "start from a folder of your own")
     for little, full, level in ((0, 0, "ok"), (1e9, 0, "warn"), (1e9, 1e9, "bad")):
         monkeypatch.setattr(disk, "LITTLE_GB", little)
         monkeypatch.setattr(disk, "FULL_GB", full)
         found, *_ = disk.check(robot(), tmp_path)
         assert found.level == level
         assert "h of recording" in found.found
+
+
+def test_how_much_is_free_where_the_socket_is_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "FULL_GB", 1e9)
+    socket = msgspec.structs.replace(robot().control, socket=str(tmp_path / "control.sock"))
+    _, found = disk.check(msgspec.structs.replace(robot(), control=socket), tmp_path)
+    assert found == Check("control socket", "ok", f"{tmp_path}: may be written")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from edge_runtime.commands.flash import flash
 from edge_runtime.deploy.flash import deb_file, overlay
+from edge_runtime.deploy.flash.deb_file import Named
 from edge_runtime.errors import EdgeError
 
 pytestmark = pytest.mark.skipif(
@@ -22,8 +24,13 @@ BOARD = "jetson-orin-nano-devkit"
 AB_XML = "tools/kernel_flash/flash_l4t_t234_nvme_rootfs_ab.xml"
 RECORDER = '#!/bin/sh\necho "${0#./} ROOTFS_AB=$ROOTFS_AB $*" >>"%s/said"\n'
 STATUS = "".join(
-    f"Package: {name}\nStatus: install ok installed\nProvides: {provides}\n\n"
-    for name, provides in (("python3.10", "x"), ("systemd", "y"), ("udev", "z"), ("rauc-tools", "rauc (= 1.8)"))
+    f"Package: {name}\nStatus: install ok installed\nVersion: {version}\nProvides: {provides}\n\n"
+    for name, version, provides in (
+        ("python3.10", "3.10.12-1~22.04", "x"),
+        ("systemd", "249.11-0ubuntu3", "y"),
+        ("udev", "249", "z"),
+        ("rauc-tools", "1.8", "rauc (= 1.8), updater"),
+    )
 )
 
 
@@ -165,8 +172,9 @@ def test_the_board_installs_what_was_laid_once_at_its_first_boot(tmp_path: Path)
     assert wanted.readlink() == Path("/etc/systemd/system/edge-install.service")
     unit = (made / "rootfs/etc/systemd/system/edge-install.service").read_text().splitlines()
     steps = [line for line in unit if line.startswith("ExecStart=")]
-    assert steps[0].endswith("--install /opt/edge-install/edge-runtime.deb")
-    assert steps[1] == "ExecStart=/usr/sbin/usermod --append --groups edge ann"
+    assert steps[0] == "ExecStart=/usr/bin/systemctl mask --runtime edge-runtime.service"
+    assert steps[1].endswith("--install /opt/edge-install/edge-runtime.deb")
+    assert steps[2] == "ExecStart=/usr/sbin/usermod --append --groups edge ann"
     assert steps[-1] == "ExecStart=/usr/bin/systemctl --no-block reboot"
 
 
@@ -178,6 +186,51 @@ def test_systemd_takes_the_first_boots_unit(tmp_path: Path) -> None:
     unit.write_text(overlay.first_boot(["edge-runtime"], "ann"))
     done = subprocess.run([analyzer, "verify", str(unit)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_board_that_cannot_install_it_gives_up_and_says_why_on_its_screen() -> None:
+    lines = overlay.first_boot(["edge-runtime"], "ann").splitlines()
+    assert {"StartLimitBurst=20", "Restart=on-failure", "StandardOutput=journal+console"} <= set(lines)
+    (limit,) = (int(line.partition("=")[2]) for line in lines if line.startswith("StartLimitIntervalSec"))
+    assert limit > overlay.TRIES * (overlay.PAUSE_S + 600)
+    (after,) = (line.partition("=")[2] for line in lines if line.startswith("ExecStopPost"))
+    words = shlex.split(after.replace("$$", "$"))
+    for result, says in (("exit-code", True), ("success", False)):
+        done = subprocess.run(words, env={"SERVICE_RESULT": result}, capture_output=True, text=True, check=True)
+        assert ("the package is not installed" in done.stdout) is says
+
+
+def test_between_installation_and_reboot_the_service_does_not_start(tmp_path: Path) -> None:
+    """What postinst asks before it starts the service, after the first boot's mask."""
+    if (systemctl := shutil.which("systemctl")) is None:
+        pytest.skip("no systemctl on this machine: apt install systemd")
+    (tmp_path / "usr/lib/systemd/system").mkdir(parents=True)
+    (tmp_path / "usr/lib/systemd/system/edge-runtime.service").write_text("[Install]\nWantedBy=multi-user.target\n")
+    for words in (("enable",), ("mask", "--runtime")):
+        command = [systemctl, f"--root={tmp_path}", *words, "edge-runtime.service"]
+        subprocess.run(command, check=True, capture_output=True)
+    asked = [systemctl, f"--root={tmp_path}", "--quiet", "is-enabled", "edge-runtime.service"]
+    assert subprocess.run(asked, capture_output=True, check=False).returncode != 0
+
+
+@pytest.mark.parametrize(
+    ("needs", "met"),
+    [
+        ("python3.10 (>= 3.10.6)", True),
+        ("python3.10 (>= 3.10.12-1)", False),  # "~" sorts before the end
+        ("systemd (>= 250) | systemd (<< 250)", True),
+        ("rauc (>= 1.8)", True),
+        ("rauc (>= 1.10)", False),
+        ("updater", True),
+        ("updater (>= 1)", False),  # provided, and no version said
+    ],
+)
+def test_versions_are_compared_as_dpkg_does(needs: str, met: bool, tmp_path: Path) -> None:
+    made, package = tree(tmp_path), deb(tmp_path, Depends=needs)
+    if met:
+        assert ask(made, package).exit_code == 0
+    else:
+        assert f"needs {needs}, which rootfs has not" in refusal(made, package)
 
 
 def test_what_it_needs_besides_comes_along(tmp_path: Path) -> None:
@@ -264,6 +317,6 @@ def test_executing_takes_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert refusal(made, package, more=("--execute",)) == "--execute: NVIDIA's tools need root: run this with sudo"
 
 
-def test_what_a_package_says_is_read_without_versions() -> None:
-    assert deb_file.names("a (>= 1) | b:any", "|") == ("a", "b")
-    assert deb_file.names("", ",") == ()
+def test_what_a_package_asks_for_is_read() -> None:
+    assert deb_file.named("a (>= 1) | b:any", "|") == (Named("a", ">=", "1"), Named("b"))
+    assert deb_file.named("", ",") == ()

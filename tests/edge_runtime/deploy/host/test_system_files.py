@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import os
 import shutil
+import stat
 import subprocess
 from pathlib import Path
 
@@ -28,28 +29,6 @@ def test_every_file_is_below_usr_so_that_no_update_asks_about_it(tmp_path: Path)
     made = system_files.files(robot("serial", tmp_path), DEBIAN, updates=True)
     assert all(path.startswith("/usr/lib/") for path in made)
     assert all(text.endswith("\n") for text in made.values())
-
-
-def test_updates_add_what_judges_a_system(tmp_path: Path) -> None:
-    one = robot("serial", tmp_path)
-    without, having = (set(system_files.files(one, DEBIAN, updates=updates)) for updates in (False, True))
-    added = {Path(path).name for path in having - without}
-    assert added == {
-        "edge-runtime-good.path",
-        "edge-runtime-good.service",
-        "edge-runtime-failed.service",
-        "edge-runtime-give-up.service",
-        "edge-runtime-trial.timer",
-        "edge-runtime-trial.service",
-    }
-    assert set(system_files.enabled(updates=False)) == {"edge-runtime.service"}
-    assert {f"{system_files.UNITS}/{unit}" for unit in system_files.enabled(updates=True)} <= having
-
-
-def test_what_starts_by_itself_says_where(tmp_path: Path) -> None:
-    made = system_files.files(robot("serial", tmp_path), DEBIAN, updates=True)
-    for name in system_files.enabled(updates=True):
-        assert "WantedBy" in _options(made[f"{system_files.UNITS}/{name}"], "Install")
 
 
 def test_the_boards_watchdog_and_the_control_threads_core(tmp_path: Path) -> None:
@@ -99,6 +78,48 @@ def test_user_and_groups_are_made(tmp_path: Path) -> None:
 
 def test_the_folders_of_the_state_belong_to_the_group(tmp_path: Path) -> None:
     text = system_files.files(robot("serial", tmp_path), DEBIAN, updates=False)["/usr/lib/tmpfiles.d/edge-runtime.conf"]
-    rows = [line.split() for line in text.splitlines()]
+    rows = [line.split() for line in text.splitlines() if line[0] == "d"]
     assert "/var/lib/edge-runtime/bundles" in {row[1] for row in rows}
     assert {tuple(row[2:5]) for row in rows} == {("2775", "edge", "edge")}
+
+
+def test_what_the_user_of_another_number_left_becomes_this_systems_users(tmp_path: Path) -> None:
+    """As after an update: the other slot's `edge` was 1500, in this one it is 991."""
+    program = shutil.which("systemd-tmpfiles")
+    if program is None or os.geteuid() != 0:
+        pytest.skip("needs systemd-tmpfiles, and root, to give files away in a folder")
+    made = system_files.files(robot("serial", tmp_path), DEBIAN, updates=True)
+    root = tmp_path / "root"
+    texts = {
+        "usr/lib/tmpfiles.d/edge.conf": made["/usr/lib/tmpfiles.d/edge-runtime.conf"],
+        "etc/passwd": "root:x:0:0::/:/bin/sh\nedge:x:991:990::/:/bin/sh\n",
+        "etc/group": "root:x:0:\nedge:x:990:\n",
+        "etc/secret": "",
+        "var/lib/edge-runtime/bundles/0123/manifest.json": "{}",
+    }
+    for name, text in texts.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    state = root / "var/lib/edge-runtime"
+    (state / "bundles/current").symlink_to("0123")
+    (state / "bundles/out").symlink_to("../../../../etc/secret")
+    for path in (state, *state.rglob("*")):
+        os.chown(path, 1500, 1501, follow_symlinks=False)
+    (state / "bundles/0123").chmod(0o2775)
+    (state / "bundles/0123/manifest.json").chmod(0o640)
+    subprocess.run([program, f"--root={root}", "--create", "edge.conf"], check=True, capture_output=True)
+    assert {(p.lstat().st_uid, p.lstat().st_gid) for p in (state, *state.rglob("*"))} == {(991, 990)}
+    assert (root / "etc/secret").stat().st_uid == 0
+    modes = [stat.S_IMODE((state / name).stat().st_mode) for name in ("bundles/0123", "bundles/0123/manifest.json")]
+    assert modes == [0o2775, 0o640]
+
+
+@pytest.mark.parametrize(
+    ("name", "modules"),
+    [("serial", ["cdc_acm"]), ("ftdi", ["usbserial"]), ("camera", ["cdc_acm", "videodev"]), ("sim", [])],
+)
+def test_the_classes_of_devices_that_come_later_are_there_before_the_service(
+    name: str, modules: list[str], tmp_path: Path
+) -> None:
+    text = system_files.files(robot(name, tmp_path), DEBIAN, updates=False)["/usr/lib/modules-load.d/edge-runtime.conf"]
+    assert [line for line in text.splitlines() if line[0] != "#"] == modules

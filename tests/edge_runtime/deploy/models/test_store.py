@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -68,6 +69,13 @@ def proved(store: Store) -> None:
     service.confirm()
 
 
+def spared(store: Store) -> None:
+    """A service that starts, and is asked to end before it has proved itself."""
+    service = Store(store.folder)
+    service.begin()
+    service.spare()
+
+
 def begun(store: Store) -> str:
     """A service that starts, and that is all of it."""
     return Store(store.folder).begin().name
@@ -120,6 +128,37 @@ def test_a_bundle_that_does_not_prove_itself_comes_back_at_the_second_start(stor
     assert second.note == f"back to the previous bundle {a}: {b}: {SPENT}"
     assert store.record.failed == {b: SPENT}
     assert store.record.trial is None
+    assert begun(store) == a
+
+
+def test_a_try_that_was_asked_to_end_is_given_back(store: Store, abc: tuple[str, ...]) -> None:
+    a, b, _ = abc
+    store.switch(b)
+    for _ in range(3):
+        spared(store)
+    assert store.record == trial.Record(a, trial.Trial(b))
+    service = Store(store.folder)
+    assert service.begin().name == b
+    service.blame("too slow")
+    service.spare()
+    assert begun(store) == a, "what has failed is not tried again"
+
+
+def test_the_packages_bundle_takes_the_place_of_one_that_nobody_vouches_for(
+    store: Store, made: list[Path], abc: tuple[str, ...], tmp_path: Path
+) -> None:
+    a, b, c = abc
+    store.switch(b)
+    proved(store)
+    store.switch(c)
+    store.begin()
+    store.insist(made[0], "it is not signed")
+    assert begun(store) == begun(store) == a
+    assert store.record == trial.Record(a, None, {c: "it is not signed"})
+    store.switch(b)
+    proved(store)
+    store.insist(made[0], "nor is this")
+    assert store.record.failed[b] == "nor is this"
     assert begun(store) == a
 
 
@@ -206,8 +245,23 @@ def test_a_current_bundle_that_was_deleted_gives_way_to_the_previous(store: Stor
     assert "not there any more" in service.note
 
 
-def test_a_damaged_record_is_no_reason_not_to_start(store: Store, abc: tuple[str, ...]) -> None:
+def test_a_damaged_record_is_no_reason_not_to_start_and_is_kept(store: Store, abc: tuple[str, ...]) -> None:
     (store.folder / "record.json").write_bytes(b"\xff{")
+    service = Store(store.folder)
+    assert service.begin().name == abc[0]
+    assert service.note.startswith(f"{store.folder}/record.json.unreadable: which bundle was before, and on trial, is")
+    assert (store.folder / "record.json.unreadable").read_bytes() == b"\xff{"
+    (store.folder / "record.json").write_bytes(b"\xff{2")
+    store.refuse(abc[1], "it does not fit")
+    assert (store.folder / "record.json.unreadable").read_bytes() == b"\xff{2", "not written over"
+
+
+def test_what_a_newer_version_wrote_is_read_by_one_that_came_back(store: Store, abc: tuple[str, ...]) -> None:
+    store.switch(abc[1])
+    record = json.loads((store.folder / "record.json").read_text())
+    record["trial"]["hours"] = record["since"] = 3
+    (store.folder / "record.json").write_text(json.dumps(record))
+    assert begun(store) == abc[1]
     assert begun(store) == abc[0]
 
 
@@ -248,6 +302,8 @@ STEPS: dict[str, Step] = {
     "proved": lambda store, _: proved(store),
     "back": lambda store, _: store.back(),
     "prune": lambda store, _: prune(store),
+    "spared": lambda store, _: spared(store),
+    "insist": lambda store, made: store.insist(made[0], "it is not signed"),
     "adopt": lambda store, made: store.adopt(made[0]),
 }
 
@@ -280,6 +336,8 @@ def _at_each_cut(
 @example(steps=["receive 1", "switch 1"], last="start")
 @example(steps=["receive 1", "switch 1", "start"], last="start")
 @example(steps=["receive 1", "switch 1"], last="back")
+@example(steps=["receive 1", "switch 1"], last="spared")
+@example(steps=["receive 1", "switch 1", "start"], last="insist")
 @example(steps=["receive 1", "switch 1"], last="proved")
 @example(steps=["receive 1", "receive 2", "switch 1", "proved", "switch 2", "proved"], last="prune")
 @given(steps=st.lists(st.sampled_from(sorted(STEPS)), max_size=8), last=st.sampled_from(sorted(STEPS)))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -141,7 +145,7 @@ def test_what_the_package_asks_for(tmp_path: Path) -> None:
     file = robot(tmp_path / "robot")
     assert edge_package(file, "--trust", "c.pem", "--updates", "--kinematics", "-o", "x.deb") == 0
     depends = _field(Path("x.deb"), "Depends").split(", ")
-    assert {"python3.11", "libc6 (>= 2.36)", "openssl", "rauc", "libgomp1", "libquadmath0"} <= set(depends)
+    assert {"python3.11", "libc6 (>= 2.36)", "openssl", "rsync", "rauc", "libgomp1", "libquadmath0"} <= set(depends)
     root = unpacked(Path("x.deb"), tmp_path / "root")
     assert (root / "etc/edge-runtime/trust.pem").read_text() == Path("c.pem").read_text()
     assert (root / "etc/rauc/system.conf").exists()
@@ -151,18 +155,72 @@ def test_what_the_package_asks_for(tmp_path: Path) -> None:
 
 
 @needs_dpkg
-@pytest.mark.parametrize("updates", [False, True])
-def test_the_scripts_are_for_a_posix_shell_and_have_no_gaps(tmp_path: Path, updates: bool) -> None:
+def test_the_scripts_are_for_a_posix_shell_and_have_no_gaps(tmp_path: Path) -> None:
     from edge_runtime.deploy.package import control
 
-    texts = control.scripts(SYSTEMS["debian12-arm64"], updates=updates)
+    texts = control.scripts(SYSTEMS["debian12-arm64"])
     assert set(texts) == {"postinst", "prerm", "postrm"}
     for name, text in texts.items():
         assert text.startswith("#!/bin/sh\n")
         assert not re.search(r"@[A-Z]+@", text)
         (tmp_path / name).write_text(text)
         subprocess.run(["sh", "-n", name], check=True)
-    assert ("edge-runtime-good.path" in texts["postinst"]) is updates
+    assert "systemctl --no-block restart edge-runtime.service" in texts["postinst"]
+
+
+@pytest.mark.parametrize("why", ["configure", "abort-upgrade", "abort-remove"])
+def test_after_an_upgrade_that_was_given_up_the_service_runs_again(tmp_path: Path, why: str) -> None:
+    from edge_runtime.deploy.package import control
+
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("systemd-sysusers", "systemd-tmpfiles", "chgrp", "deb-systemd-helper", "udevadm", "systemctl"):
+        (programs / name).write_text(f'#!/bin/sh\necho {name} "$@" >>"{tmp_path}/said"\n')
+        (programs / name).chmod(0o755)
+    (tmp_path / "etc").mkdir(mode=0o755)
+    (tmp_path / "etc/robot.toml").touch(0o644)
+    text = control.scripts(SYSTEMS["debian12-amd64"])["postinst"]
+    for there, here in (("/run/systemd/system", tmp_path), (places.CONFIG, tmp_path / "etc"), (places.PREFIX, "/none")):
+        text = text.replace(str(there), str(here))
+    words = ["sh", "-c", text, "postinst", why, "1.0"]
+    subprocess.run(words, check=True, env={"PATH": f"{programs}:/usr/bin:/bin"}, capture_output=True)
+    said = (tmp_path / "said").read_text().splitlines()
+    assert said[-1] == "systemctl --no-block restart edge-runtime.service"
+    assert f"chgrp edge {tmp_path}/etc {tmp_path}/etc/robot.toml" in said
+    modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("etc", "etc/robot.toml")]
+    assert modes == [0o750, 0o640]
+
+
+def test_what_only_lies_in_the_checkout_is_not_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def packed() -> set[str]:
+        root = Path(tempfile.mkdtemp(dir=tmp_path))
+        tree.build(root, SYSTEMS["debian12-amd64"], [])
+        return {str(path.relative_to(root)) for path in root.rglob("*")}
+
+    for name in tree.OURS:
+        shutil.copytree(Path(importlib.import_module(name).__path__[0]), tmp_path / "checkout" / name)
+    monkeypatch.setattr(tree, "importlib", SimpleNamespace(import_module=_module_of(tmp_path / "checkout")))
+    before = packed()
+    scratch = tmp_path / "checkout/edge_runtime"
+    for place in ("notes.txt", "backends/model.onnx", "deploy/debian/x", "try/out.py", ".x.py", "_exchange.abi3.so"):
+        (scratch / place).parent.mkdir(exist_ok=True)
+        (scratch / place).write_text("x")
+    assert packed() == before
+    assert any(name.endswith("edge_runtime/deploy/package/debian/postinst") for name in before)
+    assert any(name.endswith("edge_runtime/report.css") for name in before)
+
+
+def _module_of(checkout: Path) -> Callable[[str], SimpleNamespace]:
+    return lambda name: SimpleNamespace(__path__=[str(checkout / name)])
+
+
+def test_what_is_packed_is_what_a_wheel_has() -> None:
+    toml = pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    found = toml.loads((Path(__file__).parents[4] / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    assert {"*": ["*.py", *found.pop("*")], **found} == {
+        "*": list(tree.FILES),
+        **{package: list(patterns) for package, patterns in tree.MORE_FILES.items()},
+    }
 
 
 def test_robot_toml_keeps_its_words_and_gets_a_robots_paths(tmp_path: Path) -> None:

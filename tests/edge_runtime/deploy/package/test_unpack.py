@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -53,6 +54,22 @@ def test_two_wheels_may_share_a_file_but_not_its_place(tmp_path: Path) -> None:
     third = write(tmp_path, {"shared.py": b"different"}, name="third-3.0-py3-none-any.whl")
     with pytest.raises(EdgeError, match="another wheel has a different file"):
         unpack(third, site)
+
+
+@pytest.mark.parametrize("name", [".", "x.data", "x.data/purelib"])
+def test_a_name_of_no_file_is_one_line(tmp_path: Path, name: str) -> None:
+    with pytest.raises(EdgeError, match="fetch it again"):
+        unpack(write(tmp_path, {name: b"x"}), tmp_path / "site")
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(parts=st.lists(st.sampled_from(["", ".", "..", "x.data", "purelib", "scripts", "a", "\\", "\n"]), max_size=5))
+def test_whatever_a_file_is_called_it_goes_below_the_folder_or_nowhere(tmp_path: Path, parts: list[str]) -> None:
+    name, folder = "/".join(parts), Path(tempfile.mkdtemp(dir=tmp_path))
+    with suppress(EdgeError):
+        unpack(write(folder, {name: b"x"}), folder / "site")
+    below = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".whl"]
+    assert all(path.is_relative_to(folder / "site") for path in below)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -1,15 +1,19 @@
 """A program for `test_service.py`: `edge serve` of the robot.toml in a folder, around fake motors and cameras.
 
+`package` in the folder is the bundle that came in the package, `trust.pem` the certificate that the robot trusts.
+
 `python -m tests.edge_runtime.deploy.service.serve_fake FOLDER [FAULT]`; `bus.log` is as in `run_fake`.
 """
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from edge_runtime import app, cli
 from edge_runtime.deploy.service import proof
+from edge_runtime.deploy.service.service import Service
 from edge_runtime.devices import bus_settings, camera_settings
 from tests.edge_runtime.run_fake import LoggedBus, PacedCamera
 
@@ -20,9 +24,12 @@ PATIENCE = 3
 
 def main(folder: Path, fault: str) -> int:
     """Exit code of the command."""
-    proof.TICKS, proof.PATIENCE = TICKS, PATIENCE
+    proof.HEALTHY_TICKS, proof.PATIENCE = TICKS, PATIENCE
     vars(app)["make_bus"] = lambda bus: LoggedBus(bus_settings(bus), folder, fault)
     vars(app)["make_camera"] = lambda camera: PacedCamera(camera_settings(camera), lambda number: number)
+    of = Service.of
+    here = {"factory": folder / "package", "trust": folder / "trust.pem"}
+    type.__setattr__(Service, "of", lambda file: replace(of(file), **here))
     return cli.main(["serve", str(folder / "robot.toml")])
 
 

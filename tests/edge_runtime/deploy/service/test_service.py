@@ -15,7 +15,10 @@ import msgspec
 import pytest
 
 from edge_runtime.bundle import open_bundle, seal
+from edge_runtime.deploy.models.signature import sign
 from edge_runtime.deploy.models.store import Store
+from edge_runtime.deploy.update.keygen import keygen
+from edge_runtime.errors import CommandError
 from tests.edge_runtime import tiny_bundle
 from tests.edge_runtime.deploy.service.serve_fake import TICKS
 from tests.edge_runtime.engines import onnx_bundle
@@ -39,14 +42,16 @@ stuck_ms = 30000
 WATCHDOG_S = 0.4
 
 
-def robot_toml(folder: Path, bundle: str = "bundles/current", inference_ms: float = 5000, **policy: str) -> None:
+def robot_toml(
+    folder: Path, bundle: str = "bundles/current", inference_ms: float = 5000, rate_hz: int = 50, **policy: str
+) -> None:
     """For the policy of `onnx_bundle`, with deadlines that a busy machine keeps."""
     head, _, buses = HEAD.partition("[deadlines]\nframe_age_ms = 200.0\n")
     chosen = "".join(f"{key} = {value}\n" for key, value in {"bundle": f'"{bundle}"', **policy}.items())
     changes = {
         'bundle = "bundle"\ninstruction = "pick up the red cup"\n': chosen,
         "bench arm": "arm",  # it must be an instruction of a few letters
-        "rate_hz = 100": "rate_hz = 50",
+        "rate_hz = 100": f"rate_hz = {rate_hz}",
     }
     for camera in tiny_bundle.SPEC.cameras:
         name = f'name = "{camera.name}"\n'
@@ -131,6 +136,10 @@ class Host:
         return self.processes[-1].wait()
 
     @property
+    def mark(self) -> Path:
+        return self.folder / "state" / "last-run"
+
+    @property
     def healthy(self) -> Path:
         return self.folder / "run" / "healthy.json"
 
@@ -207,15 +216,55 @@ def test_what_ended_badly_waits_for_a_person_in_spite_of_autostart(host: Host) -
     robot = host.start("raise")
     assert host.wait() not in (0, 2)
     assert robot.calls[-1] == "safe_action"
+    shutil.rmtree(host.folder / "run", ignore_errors=True)  # as a reboot does
     robot = host.start()
     host.until("READY=1")
     host.until("WATCHDOG=1")
     assert robot.say("status")["state"] == "DISARMED"
+    assert robot.calls == ["connect"]
+    assert host.mark.read_text() == "crashed\n"
+    robot.say("arm")
+    robot.until("RUN", "task")
     robot.process.send_signal(signal.SIGTERM)
     assert host.wait() == 0, robot.errors
-    assert robot.calls == ["connect"]
     assert "autostart: not after a run that ended badly" in robot.errors
+    assert not host.mark.exists()
     host.start().until("RUN", "task")
+    assert host.mark.read_text().startswith("runs ")
+
+
+def test_what_a_person_disarmed_no_deployment_arms(
+    host: Host, bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    robot_toml(host.folder, autostart="true", instruction='"go"')
+    robot = host.start()
+    robot.until("RUN", "task")
+    robot.say("estop")
+    robot.until("HOLD")
+    _until_done(robot, "disarm")
+    host.deploy(another(bundle, tmp_path_factory.mktemp("other") / "b"))
+    time.sleep(1.5)
+    assert robot.say("status")["state"] == "DISARMED", "nor does it reset an e-stop"
+    robot.say("reset")
+    assert host.wait() == 0, robot.errors
+    assert "another bundle is to run" in robot.errors
+    robot = host.start()
+    host.until("READY=1")
+    host.until("WATCHDOG=1")
+    assert robot.say("status")["state"] == "DISARMED"
+    assert robot.calls == ["connect"]
+
+
+def _until_done(robot: Process, command: str, seconds: float = 10.0) -> None:
+    """Say it until the arm has come to rest."""
+    end_s = time.monotonic() + seconds
+    while True:
+        try:
+            robot.say(command)
+            return
+        except CommandError:
+            assert time.monotonic() < end_s
+            time.sleep(0.05)
 
 
 def test_an_arm_without_power_is_waited_for(host: Host) -> None:
@@ -229,11 +278,71 @@ def test_an_arm_without_power_is_waited_for(host: Host) -> None:
     assert robot.errors.count("waiting: ") == 1
 
 
-def test_asked_to_end_while_it_waits_for_an_arm_it_ends_well(host: Host) -> None:
+def test_asked_to_end_while_it_waits_for_an_arm_it_ends_well(
+    host: Host, bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    name = host.deploy(another(bundle, tmp_path_factory.mktemp("other") / "b"))
     robot = host.start(ABSENT)
     host.until("STATUS=waiting")
+    assert host.mark.exists()
     robot.process.send_signal(signal.SIGTERM)
     assert host.wait() == 0, robot.errors
+    assert not host.mark.exists(), "the arm was not used"
+    assert host.store.begin().name == name, "nor has the bundle had its try"
+
+
+def test_while_it_waits_for_an_arm_it_makes_way_for_another_bundle(
+    host: Host, bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    robot = host.start(ABSENT)
+    host.until("STATUS=waiting")
+    name = host.deploy(another(bundle, tmp_path_factory.mktemp("other") / "b"))
+    assert host.wait() == 0, robot.errors
+    assert robot.errors.splitlines()[-1].endswith("another bundle is to run")
+    assert host.store.begin().name == name
+
+
+def test_a_bundle_that_is_asked_to_end_before_it_has_proved_itself_has_not_had_its_try(
+    host: Host, bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    robot_toml(host.folder, rate_hz=1)
+    name = host.deploy(another(bundle, tmp_path_factory.mktemp("other") / "b"))
+    robot = host.start()
+    host.until("READY=1")
+    robot.process.send_signal(signal.SIGTERM)
+    assert host.wait() == 0, robot.errors
+    assert host.store.begin().name == name
+    assert host.store.record.trial is not None
+
+
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl: apt-get install openssl")
+
+
+@needs_openssl
+def test_a_bundle_that_nobody_signed_gives_way_to_the_packages(
+    host: Host, bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    key, certificate = keygen(host.folder / "keys")
+    shutil.copy(certificate, host.folder / "trust.pem")
+    robot = host.start()
+    assert host.wait() == 2
+    path = host.store.path(host.first)
+    assert robot.errors.splitlines()[-1] == (
+        f"edge: {path}: the bundle is not signed: edge deploy signs it with --key KEY.pem"
+    )
+    assert not (host.folder / "bus.log").exists()
+    another(bundle, host.folder / "package")
+    robot = host.start()
+    host.until("READY=1")
+    robot.process.send_signal(signal.SIGTERM)
+    assert host.wait() == 0, robot.errors
+    assert f"{path}: the bundle is not signed: edge deploy signs it with --key KEY.pem: the package's" in robot.errors
+    assert host.store.current_name == open_bundle(host.folder / "package").manifest.seal[:12]
+    assert host.store.record.trial is None
+    host.store.switch(host.first)
+    (host.store.folder / f"{host.first}.p7s").write_bytes(sign(path / "manifest.json", key, certificate))
+    host.start()
+    assert host.until_healthy()["bundle"] == host.first
 
 
 def test_a_bundle_that_fails_its_self_test_moves_nothing_and_the_one_before_comes_back(

@@ -6,9 +6,10 @@ import random
 import subprocess
 from pathlib import Path
 
+from edge_runtime.deploy.places import under
 from edge_runtime.deploy.systems import SYSTEMS
 from edge_runtime.deploy.update import build, system_files
-from edge_runtime.deploy.update.layout import SYSTEM_CONFIG, under
+from edge_runtime.deploy.update.layout import SYSTEM_CONFIG
 
 DEBIAN, JETSON = SYSTEMS["debian12-amd64"], SYSTEMS["jetpack6-orin"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.deploy.update import build, keygen
-from edge_runtime.errors import UpdateError
+from edge_runtime.errors import EdgeError, UpdateError
 from tests.edge_runtime.deploy.update import real_rauc
 from tests.edge_runtime.deploy.update.systems_made import DEBIAN, JETSON, archive, bundle, rootfs
 
@@ -119,7 +119,7 @@ def test_an_image_goes_in_as_it_is(keys: Path, tmp_path: Path) -> None:
 def refused(message: str, out: Path, source: Path, keys: Path, version: str = "1.0") -> None:
     out.write_text("as it was")
     before = sorted(out.parent.iterdir())
-    with pytest.raises(UpdateError, match=message):
+    with pytest.raises(EdgeError, match=message):
         bundle(out, version, keys, source)
     assert out.read_text() == "as it was"
     assert sorted(out.parent.iterdir()) == before
@@ -138,12 +138,12 @@ def test_what_is_wrong_is_said_before_anything_is_written(keys: Path, foreign: P
     refused("has no /etc/rauc/system.conf: install a package", out, bare, keys)
     with pytest.raises(UpdateError, match="is not for jetpack6-orin"):
         build.build(JETSON, good, "1.0", keys / "key.pem", keys / "cert.pem", out)
-    with pytest.raises(UpdateError, match="values mismatch"):
+    with pytest.raises(EdgeError, match="values mismatch"):
         build.build(DEBIAN, good, "1.0", keys / "key.pem", foreign / "cert.pem", out)
     assert out.read_text() == "as it was"
 
 
 def test_without_rauc_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_runtime.deploy.update.tools.found", lambda _program: None)
-    with pytest.raises(UpdateError, match=r"rauc and mksquashfs and tar: .*apt-get install rauc squashfs-tools tar"):
+    monkeypatch.setattr("edge_runtime.deploy.tools.found", lambda _program: None)
+    with pytest.raises(EdgeError, match=r"rauc and mksquashfs and tar: .*apt-get install rauc squashfs-tools tar"):
         build.build(DEBIAN, tmp_path, "1.0", tmp_path, tmp_path, tmp_path / "out")

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.deploy.update import before_install, build, install, keygen, record, system_files
-from edge_runtime.errors import UpdateError
+from edge_runtime.errors import EdgeError, UpdateError
 from tests.edge_runtime.deploy.update import real_rauc
-from tests.edge_runtime.deploy.update.programs import program
+from tests.edge_runtime.deploy.update.programs import first, program
 from tests.edge_runtime.deploy.update.systems_made import DEBIAN, JETSON, archive, rootfs
 from tests.imports import ROOT
 
@@ -117,7 +117,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
 def test_a_newer_system_is_next_and_on_trial(machine: Machine) -> None:
     said: list[tuple[str, float]] = []
     done = install.install(machine.bundle("1.10"), lambda what, part: said.append((what, part)), machine.root)
-    assert done == {"version": "1.10", "slot": "B", "running": "A"}
+    assert done == {"version": "1.10", "slot": "B", "running": "A", "before": "1.5"}
+    assert len(install.text(done).splitlines()) == 1
     assert said[-1][1] == 1.0
     assert machine.environment() == {"ORDER": "B A", "A_OK": "1", "A_TRY": "0", "B_OK": "1", "B_TRY": "0"}
     assert machine.in_slot("etc/edge-runtime/system-version") == "1.10\n"
@@ -160,7 +161,7 @@ def test_what_is_not_to_be_installed_touches_nothing(
     version: str, keys: str, system: str, message: str, machine: Machine
 ) -> None:
     bundle = machine.bundle(version, keys, system)
-    with pytest.raises(UpdateError, match=message):
+    with pytest.raises(EdgeError, match=message):
         install.install(bundle, root=machine.root)
     untouched(machine)
     assert subprocess.run(["rauc", "install", bundle], capture_output=True, check=False).returncode != 0
@@ -172,9 +173,19 @@ def test_a_tampered_bundle_touches_nothing(machine: Machine) -> None:
     content = bytearray(bundle.read_bytes())
     content[300] ^= 1
     bundle.write_bytes(content)
-    with pytest.raises(UpdateError):
+    with pytest.raises(EdgeError):
         install.install(bundle, root=machine.root)
     untouched(machine)
+
+
+def test_it_says_where_the_reason_is_that_rauc_does_not_pass_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "LastError: Pre-install handler error: Child process exited with code 1"
+    program(tmp_path / "bin/rauc", f"#!/bin/sh\necho '{said}'\nexit 1\n")
+    first(tmp_path / "bin", monkeypatch)
+    with pytest.raises(UpdateError, match=r"^x\.raucb: Pre-install .* with code 1 \(journalctl -u rauc says more\)$"):
+        install._write(Path("x.raucb"), lambda _what, _part: None)
 
 
 def test_it_is_for_root_and_for_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -182,12 +193,11 @@ def test_it_is_for_root_and_for_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path
     with pytest.raises(UpdateError, match="only root writes system slots: sudo edge update install"):
         install.install(tmp_path / "x.raucb", root=tmp_path)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr("edge_runtime.deploy.update.tools.found", lambda _program: "/usr/bin/rauc")
-    with pytest.raises(UpdateError, match="this machine has one system slot"):
-        install.install(tmp_path / "x.raucb", root=tmp_path)
-    (tmp_path / "etc/rauc").mkdir(parents=True)
-    (tmp_path / "etc/rauc/system.conf").touch()
+    monkeypatch.setattr("edge_runtime.deploy.tools.found", lambda _program: "/usr/bin/rauc")
     with pytest.raises(UpdateError, match="there is no such file"):
+        install.install(tmp_path / "x.raucb", root=tmp_path)
+    (tmp_path / "x.raucb").touch()
+    with pytest.raises(UpdateError, match="this machine has one system slot"):
         install.install(tmp_path / "x.raucb", root=tmp_path)
 
 
@@ -211,9 +221,25 @@ def mounted(folder: Path, version: str = "1.6") -> dict[str, str]:
     }
 
 
-def test_the_handler_puts_the_trial_on_record(tmp_path: Path) -> None:
+def test_the_handler_puts_the_trial_on_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "etc/edge-runtime").mkdir(parents=True)
+    (tmp_path / "etc/edge-runtime/system-version").write_text("1.5\n")
     before_install.check(mounted(tmp_path), tmp_path)
     assert record.on_trial(tmp_path) == record.Trial("B", "1.6", "boot-1")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_system_that_nobody_gave_a_version_takes_any_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before_install.check(mounted(tmp_path, "0.1"), tmp_path)
+    assert record.on_trial(tmp_path) == record.Trial("B", "0.1", "boot-1")
+    assert capsys.readouterr().err == (
+        "/etc/edge-runtime/system-version: not there, so nothing says how old the running system is: "
+        "any version is taken\n"
+    )
+    words = install.text({"version": "0.1", "slot": "B", "running": "A", "before": None})
+    assert words.splitlines()[1:] == [before_install.UNKNOWN]
 
 
 def test_the_handler_refuses_another_robots_system(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.deploy.update import keygen
-from edge_runtime.errors import UpdateError
+from edge_runtime.errors import EdgeError, UpdateError
 
 pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl on this machine: apt install openssl")
 
@@ -75,6 +75,6 @@ def test_it_outlives_the_robot_and_makes_no_other_certificates(tmp_path: Path) -
 
 
 def test_without_openssl_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_runtime.deploy.update.tools.found", lambda _program: None)
-    with pytest.raises(UpdateError, match="openssl: not installed here: apt-get install openssl"):
+    monkeypatch.setattr("edge_runtime.deploy.tools.found", lambda _program: None)
+    with pytest.raises(EdgeError, match="openssl: not installed here: apt-get install openssl"):
         keygen.keygen(tmp_path)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from edge_runtime.deploy.places import under
 from edge_runtime.deploy.update import rauc
+from edge_runtime.deploy.update.layout import SYSTEM_CONFIG
 from tests.edge_runtime.deploy.update import jetson, real_rauc
 from tests.edge_runtime.deploy.update.jetson import NORMAL, TRIES, UNBOOTABLE, Jetson
 
@@ -129,15 +131,17 @@ def test_rauc_itself_works_with_it(board: Jetson, tmp_path: Path, monkeypatch: p
     for number, name in enumerate("AB"):
         (tmp_path / name).touch()
         lines += [f"[slot.rootfs.{number}]", f"device={tmp_path / name}", "type=ext4", f"bootname={name}"]
-    (tmp_path / "system.conf").write_text("\n".join(lines))
+    conf = under(tmp_path, SYSTEM_CONFIG)
+    conf.parent.mkdir(parents=True)
+    conf.write_text("\n".join(lines))
     board.change(current=1, active=1)
-    with real_rauc.service(tmp_path / "system.conf", "B", monkeypatch):
-        said = rauc.status()
+    with real_rauc.service(conf, "B", monkeypatch):
+        said = rauc.status(tmp_path)
         assert (said.primary, said.booted.bootname, said.booted.good, said.other.good) == ("B", "B", True, True)
         rauc.mark("good")
         assert "verify" in board.facts()["calls"]
         rauc.mark("bad")
-        said = rauc.status()
+        said = rauc.status(tmp_path)
         assert (said.primary, said.booted.good, said.other.good) == ("A", False, True)
         subprocess.run(["rauc", "status", "mark-active", "booted"], capture_output=True, check=True)
-        assert rauc.status().primary == "B"
+        assert rauc.status(tmp_path).primary == "B"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from edge_runtime.deploy.places import under
 from edge_runtime.deploy.update import layout, record
-from edge_runtime.deploy.update.layout import under
 from tests.edge_runtime.deploy.models import power
 
 CUTS = 12

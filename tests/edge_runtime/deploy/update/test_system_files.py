@@ -13,7 +13,7 @@ import pytest
 
 from edge_runtime.deploy import places
 from edge_runtime.deploy.systems import SYSTEMS, System
-from edge_runtime.deploy.update import layout, system_files
+from edge_runtime.deploy.update import layout, system_files, units
 from tests.edge_runtime.deploy.update import real_rauc
 
 EVERY = pytest.mark.parametrize("system", SYSTEMS.values(), ids=str)
@@ -82,6 +82,31 @@ def test_systemd_finds_nothing_to_say(system: System, tmp_path: Path) -> None:
 
 
 @EVERY
+def test_every_unit_that_judges_a_system_is_there_and_asked_for(system: System) -> None:
+    made = system_files.files(system)
+    wanted = made[str(places.UNITS / "multi-user.target.d/edge-runtime.conf")].partition("Wants=")[2].split()
+    assert wanted == ["edge-runtime-proven.service", "edge-runtime-good.path", "edge-runtime-trial.timer"]
+    begun = [units.FAILED, units.GIVE_UP, *(name.replace(".path", ".service") for name in wanted)]
+    begun = [name.replace(".timer", ".service") for name in begun]
+    assert {str(places.UNITS / name) for name in (*wanted, *begun)} <= set(made)
+    assert not any("[Install]" in text for text in made.values()), "one way to begin, that nothing switches off"
+
+
+def test_a_good_system_that_cannot_be_marked_is_tried_a_few_times_seconds_apart() -> None:
+    """The path that starts it is still there when it has failed: without limits systemd starts it for ever."""
+    made = system_files.files(SYSTEMS["debian12-amd64"])
+    read = configparser.RawConfigParser()
+    read.read_string(made[str(places.UNITS / units.GOOD)])
+    tries, apart_s = int(read["Unit"]["StartLimitBurst"]), int(read["Service"]["RestartSec"])
+    assert (read["Service"]["Restart"], read["Service"]["RemainAfterExit"]) == ("on-failure", "yes")
+    assert apart_s >= 5
+    longest_try_s = 3 * 60  # as many calls of rauc, each with its own limit
+    assert read["Unit"]["StartLimitIntervalSec"] == "1h"
+    assert tries * (apart_s + longest_try_s) < 3600, "or the limit is never reached"
+    assert f"RequiresMountsFor={layout.RECORDS}" in made[str(places.UNITS / units.GOOD_PATH)].splitlines()
+
+
+@EVERY
 def test_mounts_have_the_names_that_systemd_wants(system: System) -> None:
     escape = shutil.which("systemd-escape")
     if escape is None:
@@ -123,7 +148,7 @@ def test_rauc_starts_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RAUC is for Linux")
-@pytest.mark.parametrize("name", ["give-up.sh", "hook.sh", "nvboot.sh"])
+@pytest.mark.parametrize("name", ["accounts.sh", "give-up.sh", "hook.sh", "nvboot.sh"])
 def test_the_scripts_are_such_as_any_shell_reads(name: str) -> None:
     shell = shutil.which("dash") or "/bin/sh"
     done = subprocess.run([shell, "-n"], input=system_files.text(name), text=True, capture_output=True, check=False)

@@ -1,10 +1,12 @@
-"""The units that tell a system update whether it has proved itself: good, failed, or not good in time."""
+"""The units that judge a system: proven before, good, failed, or not good in time."""
 
 from __future__ import annotations
 
-from edge_runtime.deploy.places import EDGE, HEALTHY
+from edge_runtime.deploy.places import EDGE, HEALTHY, UNITS
 from edge_runtime.deploy.update.layout import GIVE_UP as GIVE_UP_PROGRAM
+from edge_runtime.deploy.update.layout import RECORDS, SYSTEM_CONFIG
 
+PROVEN = "edge-runtime-proven.service"
 GOOD_PATH, GOOD = "edge-runtime-good.path", "edge-runtime-good.service"
 FAILED = "edge-runtime-failed.service"
 GIVE_UP = "edge-runtime-give-up.service"
@@ -12,26 +14,43 @@ TRIAL_TIMER, TRIAL = "edge-runtime-trial.timer", "edge-runtime-trial.service"
 TRIAL_TIME = "1h"
 """From power-on to healthy, a first compile of every engine included."""
 
+_PROVEN = f"""\
+[Unit]
+Description=Confirm the system slot that runs, unless it is on trial
+ConditionPathExists={SYSTEM_CONFIG}
+RequiresMountsFor={RECORDS}
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart={EDGE} update good --unless-trial
+"""
+
 _GOOD_PATH = f"""\
 [Unit]
 Description=Whether this system has proved itself
+# On a disk without two slots this is not there, and nothing is waited for.
+RequiresMountsFor={RECORDS}
 
 [Path]
 # Written by the service after enough ticks in time, with accuracy and latency as asked.
 PathExists={HEALTHY}
-
-[Install]
-WantedBy=multi-user.target
 """
 
 _GOOD = f"""\
 [Unit]
 Description=Keep this system: it has proved itself
+# The path is still there when this has failed, and would start it again at once, for ever. It does so neither while
+# this waits for its next try nor after the last one (systemd.path(5), StartLimitBurst= of systemd.unit(5)).
+StartLimitIntervalSec=1h
+StartLimitBurst=5
 
 [Service]
 Type=oneshot
-# Stays active, or the path, which is still there, would start it again at once.
+# Nor after it has ended well.
 RemainAfterExit=yes
+Restart=on-failure
+RestartSec=30
 ExecStart={EDGE} update good
 """
 
@@ -60,9 +79,6 @@ Description=How long a new system may take to prove itself
 
 [Timer]
 OnBootSec={TRIAL_TIME}
-
-[Install]
-WantedBy=timers.target
 """
 
 _TRIAL = f"""\
@@ -75,7 +91,8 @@ Type=oneshot
 ExecStart={EDGE} update failed --unless-healthy
 """
 
-UNITS = {
+_UNITS = {
+    PROVEN: _PROVEN,
     GOOD_PATH: _GOOD_PATH,
     GOOD: _GOOD,
     FAILED: _FAILED,
@@ -83,5 +100,14 @@ UNITS = {
     TRIAL_TIMER: _TRIAL_TIMER,
     TRIAL: _TRIAL,
 }
-ENABLED = (GOOD_PATH, TRIAL_TIMER)
-"""Those that start by themselves."""
+
+
+def files() -> dict[str, str]:
+    """Absolute path on the robot → text."""
+    made = {str(UNITS / name): text for name, text in _UNITS.items()}
+    return {**made, **wanted("multi-user.target", PROVEN, GOOD_PATH, TRIAL_TIMER)}
+
+
+def wanted(target: str, *units: str) -> dict[str, str]:
+    """`target` brings the units up with it, in every start: no command switches them off."""
+    return {str(UNITS / f"{target}.d/edge-runtime.conf"): f"[Unit]\nWants={' '.join(units)}\n"}

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edge_runtime.errors import UpdateError, one_line
+from edge_runtime.errors import EdgeError, one_line
 
 PACKAGE = {
     "rauc": "rauc",
@@ -31,15 +31,15 @@ def found(program: str) -> str | None:
 
 
 def need(*programs: str) -> None:
-    """Raises `UpdateError` with what to install where one of the programs is missing."""
+    """Raises `EdgeError` with what to install where one of the programs is missing."""
     missing = sorted({PACKAGE.get(program, program) for program in programs if found(program) is None})
     if missing:
         names = " and ".join(program for program in programs if found(program) is None)
-        raise UpdateError(f"{names}: not installed here: apt-get install {' '.join(missing)}")
+        raise EdgeError(f"{names}: not installed here: apt-get install {' '.join(missing)}")
 
 
 def run(command: Sequence[str | Path], *, timeout_s: float, what: str) -> str:
-    """What the program prints. Raises `UpdateError`: `what` failed, with the last thing that the program said."""
+    """What the program prints. Raises `EdgeError`: `what` failed, with the last thing that the program said."""
     need(str(command[0]))
     try:
         done = subprocess.run(
@@ -52,9 +52,9 @@ def run(command: Sequence[str | Path], *, timeout_s: float, what: str) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise UpdateError(f"{what}: {command[0]} was not done after {timeout_s:.0f} s") from error
+        raise EdgeError(f"{what}: {command[0]} was not done after {timeout_s:.0f} s") from error
     if done.returncode != 0:
-        raise UpdateError(f"{what}: {_last_words(done.stderr or done.stdout) or f'exit code {done.returncode}'}")
+        raise EdgeError(f"{what}: {_last_words(done.stderr or done.stdout) or f'exit code {done.returncode}'}")
     return done.stdout
 
 
@@ -80,9 +80,9 @@ def follow(command: Sequence[str | Path], line: Callable[[str], None], *, timeou
         finally:
             deadline.cancel()
     if expired.is_set():
-        raise UpdateError(f"{what}: {command[0]} was not done after {timeout_s:.0f} s")
+        raise EdgeError(f"{what}: {command[0]} was not done after {timeout_s:.0f} s")
     if process.returncode != 0:
-        raise UpdateError(f"{what}: {_last_words(''.join(said)) or f'exit code {process.returncode}'}")
+        raise EdgeError(f"{what}: {_last_words(''.join(said)) or f'exit code {process.returncode}'}")
 
 
 def _kill(process: subprocess.Popen[str], expired: threading.Event) -> None:
@@ -91,7 +91,7 @@ def _kill(process: subprocess.Popen[str], expired: threading.Event) -> None:
 
 
 def _last_words(said: str) -> str:
-    """What RAUC calls its last error, or the last line that says something."""
+    """What RAUC calls its last error, or the last line that says something, without what `edge` begins its own with."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     errors = [line.removeprefix(_ERROR) for line in lines if line.startswith(_ERROR)]
-    return one_line((errors or lines)[-1]) if lines else ""
+    return one_line((errors or lines)[-1]).removeprefix("edge: ") if lines else ""
