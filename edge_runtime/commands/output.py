@@ -37,7 +37,7 @@ def json_option(command: F) -> F:
 
 def robot_here() -> str:
     """The robot.toml that is meant where none is named: that of the present folder, or the one that was installed."""
-    installed = not Path(ROBOT).exists() and places.ROBOT.exists()
+    installed = not Path(ROBOT).exists() and places.ROBOT.parent.is_dir()  # only members of a group see into it
     return str(places.ROBOT) if installed else ROBOT
 
 

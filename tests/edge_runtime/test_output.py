@@ -71,10 +71,11 @@ def test_the_robot_that_is_meant_is_the_one_here_and_else_the_installed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(output.places, "ROBOT", tmp_path / "etc.toml")
+    installed = tmp_path / "etc/robot.toml"
+    monkeypatch.setattr(output.places, "ROBOT", installed)
     assert robot_here() == "robot.toml"
-    (tmp_path / "etc.toml").touch()
-    assert robot_here() == str(tmp_path / "etc.toml")
+    installed.parent.mkdir()  # whoever may not look into it is told so, and no other robot is meant
+    assert robot_here() == str(installed)
     (tmp_path / "robot.toml").touch()
     assert robot_here() == "robot.toml"
 
@@ -84,10 +85,12 @@ def test_commands_find_the_installed_one(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(output.places, "ROBOT", tmp_path / "etc.toml")
-    (tmp_path / "etc.toml").write_text("name = 3")
+    installed = tmp_path / "etc/robot.toml"
+    monkeypatch.setattr(output.places, "ROBOT", installed)
+    installed.parent.mkdir()
+    installed.write_text("name = 3")
     assert cli.main([command]) == 2
-    assert capsys.readouterr().err.startswith(f"edge: {tmp_path / 'etc.toml'}: ")
+    assert capsys.readouterr().err.startswith(f"edge: {installed}: ")
 
 
 @pytest.mark.parametrize("journal", [True, False])
