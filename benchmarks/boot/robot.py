@@ -61,7 +61,7 @@ class Robot:
 
     def edge(self, *command: str, user: str = OPERATOR) -> Done:
         """`edge` on the robot, as a user with this name types it."""
-        return self.box.run(places.EDGE.name, *command, "--socket", str(places.SOCKET), user=user)
+        return self.box.run(places.EDGE.name, *command, user=user)
 
     def say(self, *command: str) -> None:
         """The same as the operator; `Wrong` where it is refused."""
