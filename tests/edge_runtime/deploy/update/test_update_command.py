@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ def robot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Robot:
     return programs.robot(tmp_path, monkeypatch)
 
 
+@pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl on this machine: apt install openssl")
 def test_keygen_says_where_and_what(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["update", "keygen", str(tmp_path), "--json", str(tmp_path / "said.json")]) == 0
     fingerprint = keygen.fingerprint(tmp_path / "cert.pem")
@@ -28,6 +30,7 @@ def test_keygen_says_where_and_what(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+@pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl on this machine: apt install openssl")
 def test_the_status_in_words_and_for_programs(robot: Robot) -> None:
     certificate = robot.root / "etc/edge-runtime/trust.pem"
     keygen.keygen(robot.root / "keys")
