@@ -16,12 +16,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks.boot import deb, grub, image, releases
+from benchmarks.boot import grub, image, releases, tier
 from benchmarks.boot import update_trials as trials
 from benchmarks.boot.results import Checks
 from benchmarks.boot.two_slots import TwoSlots
-from drivers.errors import DriverError
-from edge_runtime.errors import EdgeError
 
 TOOLS = {
     "qemu-system-x86_64": "qemu-system-x86",
@@ -51,23 +49,8 @@ TRIALS: tuple[tuple[str, str, trials.Trial], ...] = (
     ("service fails", GIVEN_UP, partial(trials.gives_up_update, bundle="lame")),
     ("runtime missing", GIVEN_UP, partial(trials.gives_up_update, bundle="mute")),
     ("no init", GIVEN_UP, partial(trials.gives_up_update, bundle="dead")),
+    ("power cut at the switch", "READY, in the old system or the new one", trials.survives_power_cut_at_the_switch),
 )
-
-
-def main() -> int:
-    options = _options()
-    try:
-        image.need_root()
-        image.need(TOOLS)
-        grub.need()
-        with image.workshop(options.keep) as folder:
-            return run(folder, options)
-    except image.Skip as reason:
-        print(f"SKIPPED: boot test with two system slots: {reason}", file=sys.stderr)
-        return 0
-    except (EdgeError, DriverError, OSError, deb.Failed) as error:
-        print(f"boot-test-ab: {error}", file=sys.stderr)
-        return 2
 
 
 def run(folder: Path, options: argparse.Namespace) -> int:
@@ -106,13 +89,14 @@ def _make(checks: Checks, robot: TwoSlots, folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.boot.ab", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--only", metavar="WORDS", default="", help="checks whose name has these words in it")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="build there, and keep the image for another run")
-    return parser.parse_args()
+def _need() -> None:
+    image.need_root()
+    image.need(TOOLS)
+    grub.need()
+
+
+def main() -> int:
+    return tier.main("ab", __doc__, _need, run, bundle=False)
 
 
 if __name__ == "__main__":

@@ -15,14 +15,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks.boot import board, board_trials, deb, image
+from benchmarks.boot import board, board_trials, tier
 from benchmarks.boot.machine import Machine
 from benchmarks.boot.results import Checks
-from benchmarks.demo.bundle import demo_bundle
-from drivers.errors import DriverError
-from edge_runtime.errors import EdgeError
 
-BUNDLE = Path("runs/demo/bundle")
 Trial = tuple[str, str, Callable[[Machine], str]]
 TRIALS: tuple[Trial, ...] = (
     ("boots headless", "READY at the first start", board_trials.boots),
@@ -38,24 +34,10 @@ TRIALS: tuple[Trial, ...] = (
 )
 
 
-def main() -> int:
-    options = _options()
-    try:
-        board.need()
-        with image.workshop(options.keep) as folder:
-            return run(folder, options)
-    except image.Skip as reason:
-        print(f"SKIPPED: boot test on an emulated board: {reason}", file=sys.stderr)
-        return 0
-    except (EdgeError, DriverError, OSError, deb.Failed) as error:
-        print(f"boot-test-arm64: {error}", file=sys.stderr)
-        return 2
-
-
 def run(folder: Path, options: argparse.Namespace) -> int:
     """Build, boot, try. The exit code."""
     checks, tree = Checks(), folder / "root"
-    bundle = demo_bundle(options.bundle) if options.bundle == BUNDLE else options.bundle
+    bundle = tier.bundle_of(options)
     chosen = [trial for trial in TRIALS if options.only.casefold() in trial[0].casefold()]
     try:
         for name, expected, make in (
@@ -75,16 +57,8 @@ def run(folder: Path, options: argparse.Namespace) -> int:
     return 0 if checks.good else 1
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.boot.arm64",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--only", metavar="WORDS", default="", help="checks whose name has these words in it")
-    parser.add_argument("--bundle", type=Path, metavar="DIR", default=BUNDLE, help="default %(default)s")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="build there, and keep the image for another run")
-    return parser.parse_args()
+def main() -> int:
+    return tier.main("arm64", __doc__, board.need, run)
 
 
 if __name__ == "__main__":

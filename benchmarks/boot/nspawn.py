@@ -16,19 +16,15 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from benchmarks.boot import deb, image, installed
 from benchmarks.boot import failure_trials as failure
+from benchmarks.boot import image, installed, tier
 from benchmarks.boot import laptop as workstation
 from benchmarks.boot import service_trials as service
 from benchmarks.boot import software_trials as software
 from benchmarks.boot.container import TOOLS, Container
 from benchmarks.boot.laptop import Laptop
-from benchmarks.boot.results import Checks, Wrong
+from benchmarks.boot.results import Checks
 from benchmarks.boot.robot import Robot
-from drivers.errors import DriverError
-from edge_runtime.errors import EdgeError
-
-BUNDLE = Path("runs/demo/bundle")
 
 Trial = tuple[str, str, Callable[[Robot], str]]
 
@@ -58,27 +54,12 @@ def table(beside: Laptop) -> tuple[Trial, ...]:
     )
 
 
-def main() -> int:
-    options = _options()
-    try:
-        image.need_root()
-        image.need(TOOLS | workstation.TOOLS)
-        with image.workshop(options.keep) as folder:
-            return run(folder, options)
-    except image.Skip as reason:
-        print(f"SKIPPED: boot test in a container: {reason}", file=sys.stderr)
-        return 0
-    except (Wrong, EdgeError, DriverError, OSError, deb.Failed) as error:
-        print(f"boot-test: {error}", file=sys.stderr)
-        return 2
-
-
 def run(folder: Path, options: argparse.Namespace) -> int:
     """Build, boot, try. The exit code."""
     checks, tree, beside = Checks(), folder / "root", folder / "laptop"
     _remove(tree, beside)  # of a run that was killed
     try:
-        bundle = _bundle(options.bundle)
+        bundle = tier.bundle_of(options)
         owner = Laptop(beside, bundle)
         with ThreadPoolExecutor() as pool:  # one waits for Debian's archive, the other compresses
             package = pool.submit(installed.package, folder, bundle, owner.trust)
@@ -120,22 +101,13 @@ def _remove(*folders: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _bundle(folder: Path) -> Path:
-    from benchmarks.demo.bundle import demo_bundle  # torch, for whoever has none yet
+def _need() -> None:
+    image.need_root()
+    image.need(TOOLS | workstation.TOOLS)
 
-    return demo_bundle(folder) if folder == BUNDLE else folder
 
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.boot.nspawn",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--only", metavar="WORDS", default="", help="checks whose name has these words in it")
-    parser.add_argument("--bundle", type=Path, metavar="DIR", default=BUNDLE, help="default %(default)s")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="build there, and keep the image for another run")
-    return parser.parse_args()
+def main() -> int:
+    return tier.main("nspawn", __doc__, _need, run)
 
 
 if __name__ == "__main__":

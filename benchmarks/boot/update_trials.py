@@ -19,7 +19,7 @@ ON_RECORD = f"test -e {layout.TRIAL}"
 Trial = Callable[[TwoSlots], str]
 _WRITTEN_MIB = "$(awk '{print int($7 / 2048)}' /sys/class/block/vda3/stat)"
 """What was written to slot B since the machine started (Linux, Documentation/block/stat.rst)."""
-_CUT = "cut"
+_INSTALLS = "installs.service"
 
 
 def at_least(mib: int) -> str:
@@ -64,9 +64,7 @@ def _last_words(output: str) -> str:
 
 def survives_power_cut(robot: TwoSlots, when: str) -> str:
     """While the good update is installed to slot B, as soon as `when` is so on the robot: slot A boots."""
-    bundle = f"{releases.STICK}/good.raucb"
-    robot.machine.output(f"systemd-run --quiet --collect --unit={_CUT} edge update install {bundle}")
-    _wait(robot, when)
+    _cut(robot, when)
     written = robot.machine.output(f"echo {_WRITTEN_MIB}")
     robot.power_on()
     seen = robot.ready("A")
@@ -76,12 +74,23 @@ def survives_power_cut(robot: TwoSlots, when: str) -> str:
     return f"{written} MiB were written; {seen}, slot B is not good"
 
 
-def _wait(robot: TwoSlots, when: str) -> None:
+def survives_power_cut_at_the_switch(robot: TwoSlots) -> str:
+    """As soon as GRUB's environment says that the new system, in slot A, is to start: whichever does is whole."""
+    _cut(robot, f"grub-editenv {layout.GRUB_ENVIRONMENT} list | grep -q ^ORDER=A")
+    robot.power_on()
+    start = robot.starts()
+    return f"{robot.ready_in(start.slot)}, {'on trial' if robot.status()['trial'] else 'not on trial'}"
+
+
+def _cut(robot: TwoSlots, when: str) -> None:
+    """Begin to install the good update, and wait for the moment."""
+    bundle = f"{releases.STICK}/good.raucb"
+    robot.machine.output(f"systemd-run --quiet --collect --unit={_INSTALLS} edge update install {bundle}")
     end_s = time.monotonic() + INSTALL_S
     while robot.machine.run(when).status != 0:
-        ended = robot.machine.run(f"systemctl is-active {_CUT}").status != 0
+        ended = robot.machine.run(f"systemctl is-active {_INSTALLS}").status != 0
         if ended or time.monotonic() > end_s:
-            raise Wrong(f"the moment did not come: {robot.journal(_CUT)}")
+            raise Wrong(f"the moment did not come: {robot.journal(_INSTALLS)}")
 
 
 def keeps_good_update(robot: TwoSlots) -> str:
