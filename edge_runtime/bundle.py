@@ -60,6 +60,8 @@ def open_bundle(path: Path) -> Bundle:
 
     Raise `BundleError`, one line that names the field or the file, for whatever is not as it was sealed.
     """
+    if path.is_file():
+        raise BundleError(f"{path}: is a file, and a bundle is a folder")
     if not path.is_dir():
         raise BundleError(f"{path}: no such bundle; make one with `edge export CHECKPOINT -o {path}`")
     manifest = read_manifest(path / MANIFEST)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_runtime.commands.output import emit, interruptible, json_option, progress
+from edge_runtime.commands.output import absent, emit, interruptible, json_option, progress
 from edge_runtime.deploy import places
 
 if TYPE_CHECKING:
@@ -51,7 +51,29 @@ def deploy(
         return _remember(words, "--back" if back else "--list", config, json_file)
     if not 1 <= len(words) <= 2:
         raise click.UsageError("say which bundle, and which robot: edge deploy BUNDLE USER@ROBOT --key KEY.pem")
-    return _send(Path(words[0]), words[1] if len(words) > 1 else "", key, cert or key.with_name("cert.pem"), json_file)
+    bundle, host = Path(words[0]), "".join(words[1:])
+    _refuse_no_bundle(bundle, host)
+    if not host:
+        _refuse_no_robot(config)
+    return _send(bundle, host, key, cert or key.with_name("cert.pem"), json_file)
+
+
+def _refuse_no_bundle(bundle: Path, host: str) -> None:
+    """Raises `BundleError` where another thing is named in the bundle's place."""
+    from edge_runtime.errors import BundleError
+
+    if bundle.suffix == ".raucb":
+        raise BundleError(f"{bundle}: is a system update: edge update install {bundle.name}, on the robot")
+    if not bundle.exists() and ("@" in str(bundle) or (host and Path(host).is_dir())):
+        raise BundleError(f"{bundle}: is no bundle here: the bundle comes first, then the robot: BUNDLE USER@HOST")
+
+
+def _refuse_no_robot(config: Path) -> None:
+    """Raises `CommandError` where no robot is named and this machine is none."""
+    from edge_runtime.errors import CommandError
+
+    if absent(config):
+        raise CommandError(f"this computer is no robot (no {config}): name one, edge deploy BUNDLE USER@HOST")
 
 
 def _send(bundle: Path, host: str, key: Path, cert: Path, json_file: str | None) -> int:
@@ -107,6 +129,7 @@ def _here(file: Path, *, back: bool) -> dict[str, Any]:
     from edge_runtime.deploy.models import shelf
     from edge_runtime.deploy.models.store import UMASK, store_of
 
+    _refuse_no_robot(file)
     store = store_of(config.load(file, calibrated=False))
     if back:
         os.umask(UMASK)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_runtime.commands.output import emit, json_option, progress, robot_here
+from edge_runtime.commands.output import absent, emit, json_option, progress, robot_here
 
 if TYPE_CHECKING:
     from edge_runtime.doctor.check import Level
@@ -30,7 +30,7 @@ def doctor(robot: Path | None, json_file: str | None) -> int:
     from edge_runtime.doctor.examine import examine
     from edge_runtime.doctor.host import Host
 
-    file = robot or (here if (here := Path(robot_here())).exists() else None)
+    file = robot or (None if absent(here := Path(robot_here())) else here)
     with progress("machine") as moved:
         groups = examine(file, Host(), _folder(), moved)
     rows = text.rows(groups)

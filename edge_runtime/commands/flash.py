@@ -57,9 +57,10 @@ def flash(
     """
     from edge_runtime.deploy.flash import flash as flashing
 
+    order = flashing.Order(l4t, board, packages, user, hostname, storage, ab, layout, accept_license)
     if execute:
         flashing.need_root()
-    order = flashing.Order(l4t, board, packages, user, hostname, storage, ab, layout, accept_license)
+        flashing.need_terminal(order)
     made = flashing.prepare(order)
     facts = {"laid": [str(path) for path in made.laid], "commands": [str(command) for command in made.commands]}
     emit(facts, "" if execute else _words(made), json_file)

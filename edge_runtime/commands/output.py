@@ -41,6 +41,17 @@ def robot_here() -> str:
     return str(places.ROBOT) if installed else ROBOT
 
 
+def absent(path: Path) -> bool:
+    """Whether a file is not there. What may not be looked at is left to whoever reads it, who says why."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except PermissionError:
+        pass
+    return False
+
+
 def robot_argument(command: F) -> F:
     """Add ROBOT: the robot.toml, by default `robot_here`."""
     return click.argument("robot", metavar="[ROBOT.TOML]", default=robot_here)(command)

@@ -72,13 +72,13 @@ def robot_package(
     Offline: the wheels were fetched by `edge package wheels --target TARGET`. robot.toml comes with its calibration
     folder and its URDF, and with a robot's paths; the same files give the same package, byte for byte.
     """
-    from edge_runtime.deploy.package.package import Order, make
+    from edge_runtime import plugins
     from edge_runtime.deploy.systems import system
 
-    chosen = system(target)
-    order = Order(chosen, robot, bundle, wheelhouse or WHEELS / target, trust, updates, kinematics)
+    making, chosen = plugins.require("edge_runtime.deploy.package.package"), system(target)
+    order = making.Order(chosen, robot, bundle, wheelhouse or WHEELS / target, trust, updates, kinematics)
     with interruptible():
-        made = make(order, output)
+        made = making.make(order, output)
     for note in made.notes:
         warn(note)
     size = made.file.stat().st_size

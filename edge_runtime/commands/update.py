@@ -37,15 +37,17 @@ def keygen(folder: Path, json_file: str | None) -> None:
 @click.option("--rootfs", required=True, type=_FILE, help="Folder, .tar[.gz|.xz|.zst] or ext4 image of the system.")
 @click.option("--version", required=True, help="One to four numbers: 1.2.3. A robot never goes back.")
 @click.option("--key", type=_FILE, default="key.pem", show_default=True, help="The key that robots trust.")
-@click.option("--cert", type=_FILE, default="cert.pem", show_default=True, help="Its certificate.")
+@click.option("--cert", type=_FILE, help="Its certificate; by default cert.pem beside it.")
 @click.option("-o", "--output", required=True, metavar="FILE.raucb", type=_FILE, help="The bundle to write.")
 @json_option
-def build(target: str, rootfs: Path, version: str, key: Path, cert: Path, output: Path, json_file: str | None) -> None:
+def build(
+    target: str, rootfs: Path, version: str, key: Path, cert: Path | None, output: Path, json_file: str | None
+) -> None:
     """Make a signed RAUC bundle of a root file system."""
     from edge_runtime.deploy import systems
     from edge_runtime.deploy.update import build as making
 
-    made = making.build(systems.system(target), rootfs, version, key, cert, output)
+    made = making.build(systems.system(target), rootfs, version, key, cert or key.with_name("cert.pem"), output)
     emit(made, making.text(made), json_file)
 
 

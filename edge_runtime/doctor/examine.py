@@ -42,9 +42,9 @@ def examine(file: Path | None, host: Host, folder: Path, told: Told = lambda _wh
         found = "it is for its service, not for this user, to reach disk, ports, motors and cameras: not looked at"
         parts = [*_machine(robot, host, asked=False), ("disk", lambda: disk.of_service(robot, host, judged=False))]
         return _groups([head, Check("service", "unknown", found, "sudo edge doctor")], parts, told)
-    with service.stood_in_for(host):
+    with service.stood_in_for(host) as limited:
         parts = [*_machine(robot, host), ("disk", lambda: disk.of_service(robot, host, judged=True))]
-        return _groups([head], [*parts, *_parts(robot, host)], told)
+        return _groups([head, *limited], [*parts, *_parts(robot, host)], told)
 
 
 def _groups(heads: list[Check], parts: Sequence[_Part], told: Told) -> list[Group]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from edge_runtime.config import Robot
 from edge_runtime.deploy import places
+from edge_runtime.doctor.check import Check
 from edge_runtime.doctor.host import Host
 from edge_runtime.errors import EdgeError
 
@@ -31,10 +32,11 @@ def installed(robot: Robot) -> bool:
 
 
 @contextmanager
-def stood_in_for(host: Host) -> Iterator[None]:
+def stood_in_for(host: Host) -> Iterator[tuple[Check, ...]]:
     """Within the block this process, which is root's, may what the service may. Not on two threads at once.
 
-    Raises `EdgeError` where the service is not known here, or root may not have its limits.
+    Yields a line where root may not have its limits: those are as they were then. Raises `EdgeError` where the service
+    is not known here.
     """
     said = host.run("systemctl", "show", f"--property=User,SupplementaryGroups,{','.join(_LIMITS)}", places.SERVICE)
     settings = dict(line.split("=", 1) for line in (said or "").splitlines() if "=" in line)
@@ -46,11 +48,11 @@ def stood_in_for(host: Host) -> Iterator[None]:
         raise EdgeError(f"{places.SERVICE} is not known here: install the package") from error
     before, own = {kind: resource.getrlimit(kind) for kind in limits}, os.getgroups()
     try:
-        _raise_to(limits)
+        refused = _raise_to(limits)
         os.setgroups([user.pw_gid, *groups])
         os.setresgid(user.pw_gid, user.pw_gid, 0)
         os.setresuid(user.pw_uid, user.pw_uid, 0)
-        yield
+        yield refused
     finally:
         os.setresuid(0, 0, 0)
         os.setresgid(0, 0, 0)
@@ -59,14 +61,14 @@ def stood_in_for(host: Host) -> Iterator[None]:
             resource.setrlimit(kind, limit)
 
 
-def _raise_to(limits: dict[int, int]) -> None:
+def _raise_to(limits: dict[int, int]) -> tuple[Check, ...]:
     try:
         for kind, most in limits.items():
             resource.setrlimit(kind, (most, most))
-    except ValueError as error:  # without CAP_SYS_RESOURCE, as in many containers
-        raise EdgeError(
-            "root may not take the service's limits here, nor could the service: ask on the host"
-        ) from error
+    except ValueError:  # without CAP_SYS_RESOURCE, as in many containers
+        found = "root may not take them here, nor could the service: looked at with those that are"
+        return (Check("service's limits", "warn", found, "sudo edge doctor, on the host"),)
+    return ()
 
 
 def _limit(said: str) -> int:

@@ -110,6 +110,21 @@ def need_root() -> None:
         raise EdgeError("--execute: NVIDIA's tools need root: run this with sudo")
 
 
+def need_terminal(order: Order) -> None:
+    """Raises `EdgeError` where the user's password is to be asked for, and nobody can type it."""
+    if not Tree(order.tree).has_user(order.user) and not _has_terminal():
+        raise EdgeError(f"--execute: asks for {order.user}'s password, and there is no terminal: run this in one")
+
+
+def _has_terminal() -> bool:
+    """Whether there is one that a password is typed at without being shown."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
 def _runtime(packages: Sequence[DebFile]) -> tuple[DebFile, System]:
     """The one package among all that is ours."""
     found = [package for package in packages if package.name == RUNTIME]
@@ -123,6 +138,8 @@ def _runtime(packages: Sequence[DebFile]) -> tuple[DebFile, System]:
 def _check_names(order: Order) -> None:
     if not _USER.fullmatch(order.user):
         raise EdgeError(f'--user: "{order.user}" is no name of a user: small letters, digits, "_" and "-"')
+    if order.user == "root":
+        raise EdgeError("--user: root is there already: name whoever will log in, such as ann")
     if not _HOST.fullmatch(order.hostname):
         raise EdgeError(f'--hostname: "{order.hostname}" is no name of a computer: small letters, digits and "-"')
 

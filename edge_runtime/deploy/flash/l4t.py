@@ -51,6 +51,8 @@ class Tree:
 
     def check(self, system: System, board: str) -> None:
         """Raises `EdgeError`, one line, where a package for `system` cannot be flashed to `board` from this tree."""
+        if not self.path.is_dir():
+            raise EdgeError(f"--l4t: {self.path} is not there: unpack NVIDIA's Jetson Linux and name Linux_for_Tegra")
         self.need("apply_binaries.sh", "unpack NVIDIA's Jetson Linux there")
         if system.name not in RELEASES:
             raise EdgeError(

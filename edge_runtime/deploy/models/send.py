@@ -104,7 +104,7 @@ class Robot:
             )
         except FileNotFoundError as error:
             self._said.close()
-            raise CommandError(f"{error.filename}: is not installed here: name a robot, USER@HOST") from error
+            raise CommandError(f"this computer has no command {error.filename}: install the package on it") from error
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._in, self._out = self._process.stdin, self._process.stdout

@@ -37,6 +37,11 @@ def sign(manifest: Path, key: Path, certificate: Path) -> bytes:
     return done.stdout
 
 
+def refuse_other_key(key: Path, certificate: Path) -> None:
+    """Raise `BundleError`, as `sign` does, unless `key` is the certificate's and can be used."""
+    sign(Path(os.devnull), key, certificate)
+
+
 def refuse_unsigned(manifest: bytes, signature: bytes, trust: Path) -> None:
     """Raise `BundleError` unless `signature` is one of `manifest` by the key of the certificate in the file `trust`."""
     if not trust.is_file():

@@ -55,6 +55,7 @@ def build(root: Path, control: Mapping[str, str], to: Path) -> None:
         (folder / name).write_text(text)
         (folder / name).chmod(0o755 if text.startswith("#!") else 0o644)
     _settle(root)
+    to.parent.mkdir(parents=True, exist_ok=True)
     beside = to.with_name(f".{to.name}.{os.getpid()}")
     settings = {"SOURCE_DATE_EPOCH": str(TIME_S), "DPKG_DEB_THREADS_MAX": "1", "LC_ALL": "C.UTF-8"}
     command = ("dpkg-deb", "--root-owner-group", *COMPRESSION, "--build", str(root), str(beside))

@@ -53,6 +53,7 @@ def make(order: Order, to: Path | None = None) -> Package:
 
     Raises `EdgeError`, one line, for whatever does not fit together; nothing is written then.
     """
+    _refuse_names(order, to)
     bundle = None if order.bundle is None else open_bundle(order.bundle)
     if bundle is not None:
         _refuse_too_large(bundle)
@@ -73,6 +74,14 @@ def make(order: Order, to: Path | None = None) -> Package:
             _copy_bundle(root, bundle)
         made = _pack(root, order, robot, to, kinematics=kinematics)
     return replace(made, notes=(*robot.notes, *_notes(order, library, cuda)))
+
+
+def _refuse_names(order: Order, to: Path | None) -> None:
+    """Raises `EdgeError` where a name is not that of what it should be."""
+    if order.robot.is_dir():
+        raise EdgeError(f"{order.robot}: is a folder: the robot.toml comes first, then the bundle")
+    if to is not None and to.suffix != ".deb":
+        raise EdgeError(f"-o {to}: the name of a Debian package ends in .deb")
 
 
 def _pack(root: Path, order: Order, robot: RobotFile, to: Path | None, *, kinematics: bool) -> Package:

@@ -19,6 +19,9 @@ from edge_runtime.errors import EdgeError, one_line
 LOCKS = Path(__file__).parent / "locks"
 MANYLINUX_SINCE = 17
 """Minor version of the oldest glibc that wheels are built for (PEP 600 and PEP 599: manylinux2014 is 2.17)."""
+_UNKNOWN = "No matching distribution found"
+_OFFLINE = ": the package index may not be reachable from here"
+"""pip says the same of an index that it does not reach and of one that has no such wheel."""
 _LINE = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ ]+) --hash=sha256:(?P<sha256>[0-9a-f]{64})$")
 
 
@@ -46,8 +49,10 @@ def pins(system: System, *, kinematics: bool) -> tuple[Pin, ...]:
 def fetch(system: System, folder: Path, *, kinematics: bool) -> None:
     """Fetch the wheelhouse into `folder` with pip, from wherever pip is set up to; what is there already is kept.
 
-    Raises `EdgeError`, one line, where pip is missing or what it got is not what the locks say.
+    Raises `EdgeError`, one line, where `folder` is a file, pip is missing or what it got is not what the locks say.
     """
+    if folder.exists() and not folder.is_dir():
+        raise EdgeError(f"{folder}: is a file, and wheels go into a folder: name another one with -o")
     pip(
         *("download", "--require-hashes", "--only-binary=:all:", "--no-deps", "--implementation=cp"),
         *(f"--python-version={system.python}", *(f"--platform={tag}" for tag in platforms(system))),
@@ -62,7 +67,8 @@ def pip(*arguments: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
-        raise EdgeError(f"pip {arguments[0]}: {one_line(said[-1] if said else f'exit code {done.returncode}')}")
+        why = one_line(said[-1] if said else f"exit code {done.returncode}")
+        raise EdgeError(f"pip {arguments[0]}: {why}{_OFFLINE if _UNKNOWN in why else ''}")
 
 
 def platforms(system: System) -> tuple[str, ...]:
@@ -91,11 +97,18 @@ def _locked(pin: Pin, candidates: list[Path] | tuple[()], system: System, folder
     for wheel in candidates:
         if sha256(wheel) == pin.sha256:
             return wheel
-    what = "is not the one of the lock" if candidates else "is not there"
-    raise EdgeError(
-        f"{folder}: the wheel of {pin.name} {pin.version} {what}: "
-        f"edge package wheels --target {system.name} -o {folder} fetches it"
-    )
+    fetch_again = f"edge package wheels --target {system.name} -o {folder}"
+    if candidates and not any(_runs_on(wheel, system) for wheel in candidates):
+        raise EdgeError(f"{folder}: these wheels are another target's ({candidates[0].name}): {fetch_again}")
+    what = "is damaged: fetch it again" if candidates else "is not there"
+    raise EdgeError(f"{folder}: the wheel of {pin.name} {pin.version} {what}: {fetch_again}")
+
+
+def _runs_on(wheel: Path, system: System) -> bool:
+    """Whether a wheel's name says that it is for `system`: NAME-VERSION-PYTHON-ABI-PLATFORM (PEP 427, PEP 425)."""
+    python, abi, platform = (set(tags.split(".")) for tags in wheel.stem.split("-")[-3:])
+    right_python = "abi3" in abi or bool(python & {"py3", f"cp{system.python.replace('.', '')}"})
+    return right_python and bool(platform & {"any", *platforms(system)})
 
 
 def _normal(name: str) -> str:

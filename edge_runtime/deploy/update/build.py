@@ -6,11 +6,14 @@ Formats"). Its payload is the same for the same root file system; the bundle is 
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from edge_runtime.deploy import tools
+from edge_runtime.deploy.models.signature import refuse_other_key
+from edge_runtime.deploy.places import under
 from edge_runtime.deploy.systems import System
 from edge_runtime.deploy.update import layout, rootfs
 from edge_runtime.deploy.update.rootfs import Rootfs
@@ -28,11 +31,10 @@ def build(system: System, source: Path, version: str, key: Path, certificate: Pa
     """Write the bundle `out`. Raises `EdgeError`, and then `out` is as it was."""
     order(version)
     tools.need("rauc", "mksquashfs", "tar")
-    for path in (key, certificate):
-        if not path.is_file():
-            raise UpdateError(f"{path}: there is no such file: edge update keygen makes key.pem and cert.pem")
     opened = rootfs.opened(source)
     _is_for(opened, system)
+    _boots(opened, system)
+    refuse_other_key(key, certificate)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".update-") as name:
         content, made = Path(name, "content"), Path(name, "bundle.raucb")
@@ -61,6 +63,14 @@ def _is_for(opened: Rootfs, system: System) -> None:
         )
     if f"compatible={layout.compatible(system.name)}" not in found.splitlines():
         raise UpdateError(f"{opened.path}: its {layout.SYSTEM_CONFIG} is not for {system.name}")
+
+
+def _boots(opened: Rootfs, system: System) -> None:
+    """Refuse a folder that a machine could not start from. An archive or an image is what somebody made of one."""
+    wanted = (layout.kernel(system), *layout.STARTS)
+    missing = [place for place in wanted if not os.path.lexists(under(opened.path, place))]
+    if opened.kind == "folder" and missing:
+        raise UpdateError(f"{opened.path}: no robot could start from it: has no {' and no '.join(map(str, missing))}")
 
 
 def _fill(content: Path, payload: str, system: System, version: str) -> None:

@@ -27,6 +27,8 @@ def keygen(folder: Path) -> tuple[Path, Path]:
     """
     tools.need("openssl")
     key, certificate = folder / KEY, folder / CERTIFICATE
+    if folder.exists() and not folder.is_dir():
+        raise UpdateError(f"{folder}: is a file: name a folder, for {KEY} and {CERTIFICATE}")
     for path in (key, certificate):
         if os.path.lexists(path):
             raise UpdateError(f"{path}: is there already, and a key is never overwritten: name another folder")

@@ -35,6 +35,8 @@ NVBOOT = HELPERS / "nvboot"
 GRUB_CONFIG = HELPERS / "grub.cfg"
 """To be laid on the EFI system partition when a robot's disk is made: it is in neither slot."""
 
+STARTS = (Path("/sbin/init"), Path("/bin/sh"))
+"""What must be in a slot besides the kernel: what that runs first, and what runs every script of ours."""
 SYSTEM_CONFIG = Path("/etc/rauc/system.conf")
 SYSTEM_VERSION = CONFIG / "system-version"
 """Written into a slot by the update that fills it, and by hand into a robot's first system."""
@@ -51,6 +53,11 @@ class Slot:
     def device(self) -> Path:
         """The partition."""
         return Path("/dev/disk/by-partlabel", self.label)
+
+
+def kernel(system: System) -> Path:
+    """What its bootloader starts in a slot: by NVIDIA's extlinux.conf, or by our grub.cfg."""
+    return Path("/boot/Image" if system.jetpack else "/vmlinuz")
 
 
 def slots(system: System) -> tuple[Slot, Slot]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import tarfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from edge_runtime.errors import EdgeError, UpdateError
 _ARCHIVES = (".tar", ".tar.gz", ".tar.xz", ".tar.bz2", ".tar.zst")
 _EXT_MAGIC = (1080, b"\x53\xef")
 """Where ext2, 3 and 4 have their magic number (Linux, fs/ext4: superblock at 1024, s_magic at 0x38)."""
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+"""RFC 8878, section 3.1.1."""
 _PACK_S = 3600.0
 _READ_S = 600.0
 
@@ -59,12 +63,27 @@ def opened(path: Path) -> Rootfs:
     """What `path` is. Raises `UpdateError` where it is none of the three."""
     if path.is_dir():
         return Rootfs(path, "folder", ".tar")
+    if not path.is_file():
+        raise UpdateError(f"{path}: is not there")
     for suffix in _ARCHIVES:
-        if path.name.endswith(suffix) and path.is_file():
+        if path.name.endswith(suffix):
+            if not _is_archive(path):
+                raise UpdateError(f"{path}: is not a tar archive")
             return Rootfs(path, "archive", suffix)
-    if path.is_file() and _is_ext(path):
+    if _is_ext(path):
         return Rootfs(path, "image", ".ext4")
     raise UpdateError(f"{path}: no folder, no {', '.join(_ARCHIVES)}, and no image of an ext4 file system")
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether it begins as an archive does. Python reads no zstd before 3.14: of that only the magic number."""
+    if path.name.endswith(".zst"):
+        with path.open("rb") as file:
+            return file.read(len(_ZSTD_MAGIC)) == _ZSTD_MAGIC
+    try:
+        return tarfile.is_tarfile(path)
+    except (EOFError, zlib.error):  # a compressed file that ends, or turns bad, within the first header
+        return False
 
 
 def _is_ext(path: Path) -> bool:

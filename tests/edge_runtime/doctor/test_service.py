@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import pwd
 import resource
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,18 +67,21 @@ def test_a_service_that_is_not_there(tmp_path: Path, said: dict[str, str]) -> No
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
-def test_where_no_limit_can_be_raised_that_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_limit_can_be_raised_that_is_one_line_of_the_screen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refused(kind: int, limit: tuple[int, int]) -> None:
         if limit == (77, 77):
             raise ValueError("not allowed to raise maximum limit")
 
     monkeypatch.setattr(service.resource, "setrlimit", refused)
     said = SAID.replace(f"LimitRTPRIO={RTPRIO}", "LimitRTPRIO=77")
-    with (
-        pytest.raises(EdgeError, match="nor could the service"),
-        service.stood_in_for(Machine(tmp_path, {}, {"systemctl": said})),
-    ):
-        pass
+    installed(tmp_path)
+    groups = examine.examine(tmp_path / "robot.toml", Machine(tmp_path, {}, {"systemctl": said}), Path("/nowhere"))
+    limited = groups[0].checks[1]
+    assert (limited.name, limited.level) == ("service's limits", "warn")
+    assert "nor could the service" in limited.found
+    assert {"kernel", "disk", "policy"} <= {group.name for group in groups}
     assert os.getresuid() == (0, 0, 0)
 
 
@@ -92,6 +97,27 @@ def test_who_is_not_root_sees_the_machine_and_who_must_look_at_the_rest(
     assert not any(check.name.startswith(("SCHED_FIFO", "memory")) for check in groups[1].checks)
     (free,) = groups[3].checks
     assert free.found.startswith(f"{tmp_path}/var/lib/edge-runtime: ")
+
+
+def test_who_is_not_in_the_group_is_told_so_and_sees_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def denying(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(path: Path, *words: Any, **how: Any) -> Any:
+            if path == places.ROBOT:
+                raise PermissionError(13, "Permission denied", str(path))
+            return method(path, *words, **how)
+
+        return call
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("edge_runtime.commands.doctor.robot_here", lambda: str(places.ROBOT))
+    monkeypatch.setattr(Path, "stat", denying(Path.stat))
+    monkeypatch.setattr(Path, "read_bytes", denying(Path.read_bytes))
+    assert main(["doctor"]) == 2
+    said = capsys.readouterr().out
+    assert "Permission denied: only members of the group edge may command this robot" in said
+    assert "\nkernel" in said
 
 
 def test_a_folder_of_the_services_is_mended_by_what_made_it(tmp_path: Path) -> None:

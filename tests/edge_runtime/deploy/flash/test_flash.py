@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from edge_runtime.commands.flash import flash
 from edge_runtime.deploy.flash import deb_file, overlay
+from edge_runtime.deploy.flash import flash as flashing
 from edge_runtime.deploy.flash.deb_file import Named
 from edge_runtime.errors import EdgeError
 
@@ -142,6 +143,7 @@ def test_executed_the_tools_get_what_was_shown_and_the_password_is_never_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(flashing, "_has_terminal", lambda: True)
     made = tree(tmp_path, applied=False)
     done = ask(made, deb(tmp_path), more=("--ab", "--execute"), typed="s3cret word\ns3cret word\n")
     assert done.exit_code == 0, done.exception
@@ -155,6 +157,7 @@ def test_executed_the_tools_get_what_was_shown_and_the_password_is_never_shown(
 
 def test_a_tool_that_fails_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(flashing, "_has_terminal", lambda: True)
     made = tree(tmp_path, applied=False)
     (made / "apply_binaries.sh").write_text("#!/bin/sh\nexit 3\n")
     done = ask(made, deb(tmp_path), more=("--execute",), typed="a\na\n")
@@ -315,6 +318,23 @@ def test_executing_takes_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     made, package = tree(tmp_path), deb(tmp_path)
     assert refusal(made, package, more=("--execute",)) == "--execute: NVIDIA's tools need root: run this with sudo"
+
+
+def test_executing_takes_a_terminal_where_a_password_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(flashing, "_has_terminal", lambda: False)
+    made, package = tree(tmp_path), deb(tmp_path)
+    assert "asks for ann's password, and there is no terminal" in refusal(made, package, more=("--execute",))
+    (made / "rootfs/etc/passwd").write_text("ann:x:1000:1000::/home/ann:/bin/bash\n")
+    assert ask(made, package, more=("--execute",)).exit_code == 0
+
+
+def test_the_user_is_not_root_and_the_tree_is_there(tmp_path: Path) -> None:
+    made, package = tree(tmp_path), deb(tmp_path)
+    assert refusal(made, package, more=("--user", "root")).startswith("--user: root is there already")
+    assert "nowhere is not there" in refusal(tmp_path / "nowhere", package)
 
 
 def test_what_a_package_asks_for_is_read() -> None:

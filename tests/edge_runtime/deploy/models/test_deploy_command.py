@@ -150,7 +150,10 @@ def test_one_that_fails_its_first_cycles_comes_back_and_that_is_exit_code_1(
 ) -> None:
     new = another(bundle, tmp_path / "new")
     robot.serve(why="ticks are 30 ms late")
-    assert cli.main(["deploy", str(new), "--key", str(robot.key)]) == 1, "without a host, this machine is the robot"
+    words = ["deploy", str(new), "--key", str(robot.key)]
+    assert cli.main([*words, "--config", str(robot.folder / "robot.toml")]) == 1, (
+        "without a host, this machine is the robot"
+    )
     out = capsys.readouterr().out
     assert out.startswith("this machine: ")
     assert out.endswith("the one before is back: ticks are 30 ms late\n")
@@ -209,6 +212,40 @@ def test_ctrl_c_while_the_trial_goes_on_only_ends_the_waiting(robot: Robot, bund
     assert "on trial: nobody waits for it any more; edge deploy --list" in out
     with robot.store.receiving():
         assert robot.store.record.trial is not None
+
+
+@pytest.mark.parametrize("words", [("bundle",), ("--list",), ("--back",)])
+def test_a_computer_that_is_no_robot_says_so(
+    words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "robot.toml"
+    assert cli.main(["deploy", *words, "--config", str(file)]) == 2
+    no_robot = f"this computer is no robot (no {file}): name one, edge deploy BUNDLE USER@HOST"
+    assert capsys.readouterr().err == f"edge: {no_robot}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("ann@arm-1", "bundle"), "ann@arm-1: is no bundle here: the bundle comes first, then the robot"),
+        (("arm-1", "bundle"), "arm-1: is no bundle here: the bundle comes first, then the robot"),
+        (("file", HOST), "file: is a file, and a bundle is a folder"),
+        (("x.raucb", HOST), "x.raucb: is a system update: edge update install x.raucb, on the robot"),
+    ],
+)
+def test_what_is_named_in_a_bundles_place(
+    words: tuple[str, ...],
+    why: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bundle").mkdir()
+    Path("file").touch()
+    monkeypatch.setattr("edge_runtime.deploy.tools.need", lambda *_programs: None)
+    assert cli.main(["deploy", *words]) == 2
+    assert capsys.readouterr().err.startswith(f"edge: {why}")
 
 
 @pytest.mark.parametrize("host", ["-oProxyCommand=touch /tmp/x", "a b", "host:/etc", "user@-x", "a;b", "@host"])

@@ -65,11 +65,11 @@ def test_the_package_holds_runtime_robot_and_bundle(tmp_path: Path, capfd: pytes
     bundle = tiny_bundle.write(tmp_path / "bundle", FITS)
     (bundle / "engines").mkdir()
     (bundle / "engines/made-here").touch()
-    assert edge_package(file, bundle, "-o", "x.deb") == 0
+    assert edge_package(file, bundle, "-o", "new/x.deb") == 0
     said = capfd.readouterr()
-    assert said.out.startswith("x.deb: Debian 12 on x86-64, ")
+    assert said.out.startswith("new/x.deb: Debian 12 on x86-64, ")
     assert "without --trust" in said.err
-    root = unpacked(tmp_path / "x.deb", tmp_path / "root")
+    root = unpacked(tmp_path / "new/x.deb", tmp_path / "root")
     opt = root / "opt/edge-runtime"
     site = opt / "lib/python3.11/site-packages"
     assert (site / "tiny/__init__.py").read_bytes() == TINY["tiny/__init__.py"]
@@ -277,6 +277,49 @@ def test_what_cannot_be_a_robot_is_one_line(
     assert re.search(words, said.err)
     assert (said.out, said.err.count("\n")) == ("", 1)
     assert not list(tmp_path.glob("*.deb"))
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("bundle", "robot/robot.toml"), "bundle: is a folder: the robot.toml comes first, then the bundle"),
+        (("robot/robot.toml", "robot/robot.toml"), "robot/robot.toml: is a file, and a bundle is a folder"),
+        (("robot/robot.toml", "-o", "new/x"), "-o new/x: the name of a Debian package ends in .deb"),
+    ],
+)
+def test_a_name_that_is_another_things_is_one_line(
+    words: tuple[str, ...], why: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    robot(tmp_path / "robot")
+    tiny_bundle.write(tmp_path / "bundle", FITS)
+    assert edge_package(*words) == 2
+    assert capfd.readouterr().err == f"edge: {why}\n"
+    assert not Path("new").exists()
+
+
+def test_without_tomlkit_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("edge_runtime.deploy.package.package", "edge_runtime.deploy.package.robot_file"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.delattr("edge_runtime.deploy.package.robot_file", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [_Without("tomlkit"), *sys.meta_path])
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tomlkit"]:
+        monkeypatch.delitem(sys.modules, name)
+    assert edge_package(robot(tmp_path / "robot")) == 2
+    said = capfd.readouterr().err
+    assert said.endswith("needs \"tomlkit\", which is not installed: pip install '.[package]' in the checkout\n")
+
+
+class _Without:
+    """Finds no module of this name."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def find_spec(self, name: str, *_: object) -> None:
+        if name.partition(".")[0] == self._name:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
 def test_a_bundle_is_checked_and_one_that_is_too_large_is_for_edge_deploy(

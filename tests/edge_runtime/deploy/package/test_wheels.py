@@ -72,19 +72,44 @@ def test_pip_fetches_what_is_locked_and_nothing_else(tmp_path: Path, monkeypatch
     with pytest.raises(EdgeError, match=r"^pip download: ERROR: ") as caught:
         wheels.fetch(AMD64, tmp_path / "other", kinematics=False)
     assert "\n" not in str(caught.value)
+    assert "reachable" not in str(caught.value)
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nowhere"))
+    with pytest.raises(EdgeError, match=r"No matching distribution found .*: the package index may not be reachable"):
+        wheels.fetch(AMD64, tmp_path / "other", kinematics=False)
     assert not list((tmp_path / "other").glob("*.whl"))
 
 
 def test_a_wheel_that_is_missing_or_another_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wheel = write(tmp_path / "house")
     lock(tmp_path / "locks", monkeypatch, wheel)
-    again = r"edge package wheels --target debian12-amd64 -o \S+house fetches it$"
+    again = r"edge package wheels --target debian12-amd64 -o \S+house$"
     write(tmp_path / "house", {"tiny.py": b"another"})
-    with pytest.raises(EdgeError, match=rf"tiny 1\.0 is not the one of the lock: {again}"):
+    with pytest.raises(EdgeError, match=rf"tiny 1\.0 is damaged: fetch it again: {again}"):
         wheels.wheelhouse(AMD64, tmp_path / "house", kinematics=False)
     wheel.unlink()
     with pytest.raises(EdgeError, match=rf"tiny 1\.0 is not there: {again}"):
         wheels.wheelhouse(AMD64, tmp_path / "house", kinematics=False)
+
+
+@pytest.mark.parametrize("tags", ["cp311-cp311-manylinux_2_17_aarch64", "cp310-cp310-manylinux_2_17_x86_64"])
+def test_the_wheels_of_another_target_are_told_from_damaged_ones(
+    tags: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock(
+        tmp_path / "locks", monkeypatch, write(tmp_path / "right", name="tiny-1.0-cp311-abi3-manylinux2014_x86_64.whl")
+    )
+    write(tmp_path / "house", {"tiny.py": b"another"}, name=f"tiny-1.0-{tags}.whl")
+    with pytest.raises(EdgeError, match=r"another target's .*: edge package wheels --target debian12-amd64 -o \S+$"):
+        wheels.wheelhouse(AMD64, tmp_path / "house", kinematics=False)
+    write(tmp_path / "house", {"tiny.py": b"another"}, name="tiny-1.0-cp39-abi3-manylinux2014_x86_64.whl")
+    with pytest.raises(EdgeError, match="is damaged"):
+        wheels.wheelhouse(AMD64, tmp_path / "house", kinematics=False)
+
+
+def test_wheels_do_not_go_into_a_file(tmp_path: Path) -> None:
+    (tmp_path / "house").write_text("mine")
+    with pytest.raises(EdgeError, match=r"house: is a file, and wheels go into a folder"):
+        wheels.fetch(AMD64, tmp_path / "house", kinematics=False)
 
 
 def test_pycuda_is_built_with_the_systems_own_python_where_nvcc_is(

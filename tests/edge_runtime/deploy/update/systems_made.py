@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edge_runtime.deploy.places import under
 from edge_runtime.deploy.systems import SYSTEMS
-from edge_runtime.deploy.update import build, system_files
+from edge_runtime.deploy.update import build, layout, system_files
 from edge_runtime.deploy.update.layout import SYSTEM_CONFIG
 
 DEBIAN, JETSON = SYSTEMS["debian12-amd64"], SYSTEMS["jetpack6-orin"]
@@ -23,6 +23,9 @@ def rootfs(folder: Path, content: bytes = b"") -> Path:
     (folder / "usr/bin/tool").write_bytes(content or random.Random(5).randbytes(1 << 15))
     (folder / "usr/bin/tool").chmod(0o755)
     (folder / "bin").symlink_to("usr/bin")
+    for place in (layout.kernel(DEBIAN), *layout.STARTS):
+        under(folder, place).parent.mkdir(exist_ok=True)
+        under(folder, place).symlink_to("tool")
     return folder
 
 

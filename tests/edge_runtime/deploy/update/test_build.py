@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.deploy.update import build, keygen
+from edge_runtime.deploy.update.rootfs import Rootfs
 from edge_runtime.errors import EdgeError, UpdateError
 from tests.edge_runtime.deploy.update import real_rauc
 from tests.edge_runtime.deploy.update.systems_made import DEBIAN, JETSON, archive, bundle, rootfs
@@ -125,20 +126,30 @@ def refused(message: str, out: Path, source: Path, keys: Path, version: str = "1
     assert sorted(out.parent.iterdir()) == before
 
 
-def test_what_is_wrong_is_said_before_anything_is_written(keys: Path, foreign: Path, tmp_path: Path) -> None:
+def test_what_is_wrong_is_said_before_anything_is_written(
+    keys: Path, foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out, good = tmp_path / "system.raucb", rootfs(tmp_path / "rootfs")
     refused("one to four numbers", out, good, keys, "1.0-rc1")
-    refused("no folder, no .tar", out, tmp_path / "nothing", keys)
+    refused("nothing: is not there", out, tmp_path / "nothing", keys)
     (tmp_path / "text.img").write_text("none")
     refused("no image of an ext4 file system", out, tmp_path / "text.img", keys)
-    refused("edge update keygen makes key.pem", out, good, tmp_path)
+    for name in ("a.tar", "a.tar.gz", "a.tar.zst"):
+        (tmp_path / name).write_text("none")
+        refused(f"{name}: is not a tar archive", out, tmp_path / name, keys)
+    refused("make both with edge update keygen", out, good, tmp_path)
     (tmp_path / "bare").mkdir()
     refused("has no /etc/rauc/system.conf: install a package", out, tmp_path / "bare", keys)
     bare = archive(tmp_path / "bare", tmp_path / "bare.tar")
     refused("has no /etc/rauc/system.conf: install a package", out, bare, keys)
+    unbootable = rootfs(tmp_path / "unbootable")
+    for name in ("vmlinuz", "sbin/init"):
+        (unbootable / name).unlink()
+    refused("could start from it: has no /vmlinuz and no /sbin/init", out, unbootable, keys)
     with pytest.raises(UpdateError, match="is not for jetpack6-orin"):
         build.build(JETSON, good, "1.0", keys / "key.pem", keys / "cert.pem", out)
-    with pytest.raises(EdgeError, match="values mismatch"):
+    monkeypatch.setattr(Rootfs, "lay", None)  # it would be compressed
+    with pytest.raises(EdgeError, match=r"key\.pem: openssl does not sign with it and \S+cert\.pem: .*match"):
         build.build(DEBIAN, good, "1.0", keys / "key.pem", foreign / "cert.pem", out)
     assert out.read_text() == "as it was"
 

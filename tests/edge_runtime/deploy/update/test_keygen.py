@@ -35,6 +35,12 @@ def test_nothing_is_overwritten(name: str, tmp_path: Path) -> None:
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "mine"}
 
 
+def test_a_file_is_no_folder_for_keys(tmp_path: Path) -> None:
+    (tmp_path / "robot.toml").write_text("mine")
+    with pytest.raises(UpdateError, match=r"robot\.toml: is a file: name a folder, for key\.pem and cert\.pem"):
+        keygen.keygen(tmp_path / "robot.toml")
+
+
 def test_a_link_that_leads_nowhere_is_something_too(tmp_path: Path) -> None:
     (tmp_path / "key.pem").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UpdateError, match="is there already"):
