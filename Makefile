@@ -62,7 +62,7 @@ boot-test-arm64: .venv/.dev ## boot the arm64 package on an emulated board with 
 	@$(VENV) -m benchmarks.boot.arm64
 
 .PHONY: boot-test-ab
-boot-test-ab: .venv/.dev ## update a PC with two system slots, badly, forged, with the power cut; root, qemu; about N minutes
+boot-test-ab: .venv/.dev ## update a PC with two system slots, badly, forged, with the power cut; root and qemu; about 25 minutes
 	@$(VENV) -m benchmarks.boot.ab
 
 .PHONY: compile-matrix

@@ -77,6 +77,10 @@ class TwoSlots:
         """Or off and on again, at once."""
         self.machine.start()
 
+    def reboot(self) -> None:
+        """Orderly, and late enough that the answer to this command still comes."""
+        self.machine.output("systemd-run --quiet sh -c 'sleep 2; systemctl reboot'")
+
     def starts(self, within_s: float = BOOT_S) -> Start:
         """The next slot that GRUB starts."""
         line = self.machine.wait_for_line("Starting slot", within_s)
