@@ -49,6 +49,8 @@ class Companion:
         self._reports = reports
         self._healthy = healthy
         self._latch = latch
+        self.asked: list[str] = []
+        """Signals that have asked for the end before the loop could hear them."""
         self.began = False
         """Everything has answered, and the loop runs or has run."""
         self.failed = ""
@@ -72,6 +74,8 @@ class Companion:
         self._proof, rounds = Proof(session, self._self_test), 0
         while not over.wait(ROUND_S):
             rounds += 1
+            if self.asked:
+                session.loop.close(self.asked[0])
             self._tell(session)
             self._heed(session)
             if self._proof is not None:

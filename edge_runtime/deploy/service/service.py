@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from drivers.errors import DriverError
-from edge_runtime import app, config, config_parts
+from edge_runtime import app, config, config_parts, signals
 from edge_runtime.bundle import Bundle, open_bundle
 from edge_runtime.config import Robot
 from edge_runtime.deploy import places
@@ -94,11 +94,8 @@ class Service:
         robot, policy, found = self._prepare(robot, path)
         healthy, reports = self.run / places.HEALTHY.name, Reports(self.state / places.REPORTS.name)
         companion = Companion(path, store, found, self.notifier, reports, healthy, latch)
-        try:
+        with signals.told(companion.asked.append):  # not raised: a signal would be lost where something is taken apart
             self._latched(latch, robot, policy, companion, reports)
-        except KeyboardInterrupt:  # while it waited for motors or cameras
-            store.spare()
-            raise
         if companion.failed:
             raise BundleError(f"{path}: on trial, and {companion.failed}: the bundle before it comes back")
         store.spare()
@@ -171,7 +168,7 @@ class Service:
                 _log.warning("report: %s: %s", error.filename2 or error.filename, error.strerror)
 
         lacking = ""
-        while True:
+        while not companion.asked:
             self._phase("connecting motors and cameras", quiet=bool(lacking))
             try:
                 keep(

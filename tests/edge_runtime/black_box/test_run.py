@@ -77,7 +77,8 @@ def test_kill_9_leaves_a_black_box(sim: SimProcess, robot: Process) -> None:
     one = read.read(path)
     assert (one.trigger.state, one.trigger.cause) == ("KILLED", "the process was killed")
     assert one.header.states[one.state[-1]] == "RUN"
-    assert [event.name for event in one.events][-1] == "RUN (task)"
+    names = [event.name for event in one.events if event.name != "tick late"]  # a busy machine's
+    assert names[-1] == "RUN (task)"
 
 
 def test_a_run_that_was_never_armed_leaves_nothing(sim: SimProcess, robot: Process) -> None:
