@@ -12,12 +12,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-import msgspec
-
 from edge_runtime import config, plugins
-from edge_runtime.bundle import MANIFEST, open_bundle, read_manifest
+from edge_runtime.bundle import MANIFEST, Bundle, open_bundle, read_manifest
 from edge_runtime.bundle_spec import Manifest
 from edge_runtime.config import Robot
 from edge_runtime.deploy.models.line import Line
@@ -27,7 +26,7 @@ from edge_runtime.deploy.models.modest import be_modest
 from edge_runtime.deploy.models.reach import PARTIAL
 from edge_runtime.deploy.models.room import discard, prune, refuse_full
 from edge_runtime.deploy.models.signature import refuse_unsigned
-from edge_runtime.deploy.models.store import SIGNATURE, UMASK, Store, name_of, store_of
+from edge_runtime.deploy.models.store import SIGNATURE, UMASK, Store, name_of, running, store_of
 from edge_runtime.deploy.service.self_test import proven_policy
 from edge_runtime.engines.api import BACKENDS
 from edge_runtime.errors import BundleError, EdgeError
@@ -55,10 +54,9 @@ def receive(file: Path, trust: Path, line: Line, wait_s: float = WAIT_S) -> None
         with _written(offer.manifest) as manifest_file:
             manifest = read_manifest(manifest_file)
         name = name_of(manifest.seal)
-        check_fit(_running(robot, store.folder / name), manifest.spec)
+        check_fit(running(robot, store.folder / name), manifest.spec)
         with _remembering(store, name):
-            _take(store, manifest, offer, robot, line)
-            _prove(robot, store.folder / name, line)
+            _prove(robot, _taken(store, manifest, offer, robot, line), line)
         store.switch(name)
         line.put(Switched())
         outcome = _awaited(store, name, wait_s, line.step)
@@ -84,15 +82,11 @@ def _remembering(store: Store, name: str) -> Iterator[None]:
         raise
 
 
-def _running(robot: Robot, bundle: Path) -> Robot:
-    """The robot with that bundle."""
-    return msgspec.structs.replace(robot, policy=msgspec.structs.replace(robot.policy, bundle=str(bundle)))
-
-
-def _take(store: Store, manifest: Manifest, offer: Offer, robot: Robot, line: Line) -> None:
-    """See that the bundle is in the store, every byte of it as it was sealed."""
+def _taken(store: Store, manifest: Manifest, offer: Offer, robot: Robot, line: Line) -> Bundle:
+    """The bundle, once it is in the store, every byte of it as it was sealed."""
     name = name_of(manifest.seal)
-    if store.has(name) and _is_whole(store, name):
+    bundle = _whole(store, name)
+    if bundle is not None:
         prune(store, keep=(name,))
         line.put(Wanted("", (), 0))
         line.get(Copied)
@@ -101,9 +95,10 @@ def _take(store: Store, manifest: Manifest, offer: Offer, robot: Robot, line: Li
         _ask(store, manifest, offer, robot, line)
         line.get(Copied)
         line.step("check", 0.0)
-        _refuse_changed(incoming)
+        bundle = _unchanged(incoming)
         store.place(incoming)
     write_whole(store.folder / f"{name}{SIGNATURE}", offer.signature, settled=True)
+    return replace(bundle, path=store.folder / name)
 
 
 def _ask(store: Store, manifest: Manifest, offer: Offer, robot: Robot, line: Line) -> None:
@@ -120,28 +115,31 @@ def _ask(store: Store, manifest: Manifest, offer: Offer, robot: Robot, line: Lin
     line.put(Wanted(str(incoming.resolve()), tuple(lacking), size))
 
 
-def _refuse_changed(incoming: Path) -> None:
-    """What is not as it was signed goes as a whole: nothing of it is worth resuming."""
+def _unchanged(incoming: Path) -> Bundle:
+    """What was received. What is not as it was signed goes as a whole: nothing of it is worth resuming."""
     for left in [path for path in incoming.rglob(PARTIAL) if path.is_dir()]:
         shutil.rmtree(left)
     try:
-        open_bundle(incoming)
+        return open_bundle(incoming)
     except BundleError:
         shutil.rmtree(incoming)
         raise
 
 
-def _is_whole(store: Store, name: str) -> bool:
-    """A bundle that was damaged on this disk makes way for a new copy, unless it runs: that is a `BundleError`."""
-    path = store.folder / name
+def _whole(store: Store, name: str) -> Bundle | None:
+    """The bundle of that name, where it is there already.
+
+    One that was damaged on this disk makes way for a new copy, unless it runs: that is a `BundleError`.
+    """
+    if not store.has(name):
+        return None
     try:
-        open_bundle(path)
-        return True
+        return open_bundle(store.folder / name)
     except BundleError as error:
         if name == store.current_name:
             raise BundleError(f"{error}; it runs, so first: edge deploy --back") from error
         discard(store, name)
-        return False
+        return None
 
 
 def _engines_size(robot: Robot, manifest: Manifest) -> int:
@@ -150,14 +148,14 @@ def _engines_size(robot: Robot, manifest: Manifest) -> int:
     return sum(entry.size for entry in manifest.files.values()) if needs else 0
 
 
-def _prove(robot: Robot, path: Path, line: Line) -> None:
+def _prove(robot: Robot, bundle: Bundle, line: Line) -> None:
     """Build engines where the robot runs engines, and let the bundle answer its probes as it would in the robot."""
-    bundle, backend = open_bundle(path), plugins.file_name(robot.policy.backend)
+    backend = plugins.file_name(robot.policy.backend)
     if backend in BACKENDS:
         from edge_runtime.engines.compile import compile_bundle
 
-        compile_bundle(path, backend, progress=lambda graph, part: line.step(f"engine {graph}", part))
-    proven_policy(_running(robot, path), bundle, lambda part: line.step("gate", part))
+        compile_bundle(bundle.path, backend, progress=lambda graph, part: line.step(f"engine {graph}", part))
+    proven_policy(running(robot, bundle.path), bundle, lambda part: line.step("gate", part))
 
 
 def _awaited(store: Store, name: str, wait_s: float, tell: Callable[[str, float], None]) -> Outcome:

@@ -301,6 +301,11 @@ def store_of(robot: Robot) -> Store:
     return Store(link.parent)
 
 
+def running(robot: Robot, bundle: Path) -> Robot:
+    """The robot as it is with that bundle."""
+    return replace(robot, policy=replace(robot.policy, bundle=str(bundle)))
+
+
 def _why(record: Record) -> str:
     if record.trial is None:
         return "it is not there any more"

@@ -14,6 +14,7 @@ from tomlkit.exceptions import TOMLKitError
 from edge_runtime import config, config_check, config_parts
 from edge_runtime.config import Robot
 from edge_runtime.deploy import places
+from edge_runtime.deploy.models.store import running
 from edge_runtime.errors import ConfigError, one_line
 
 SOCKET_MODE = "0660"
@@ -43,8 +44,7 @@ def read(path: Path, bundle: Path | None) -> RobotFile:
     """
     here = config.load(path)
     if bundle is not None:
-        policy = msgspec.structs.replace(here.policy, bundle=str(bundle.absolute()))
-        here = msgspec.structs.replace(here, policy=policy)
+        here = running(here, bundle.absolute())
     notes = config_parts.check(path, here)
     text = _rewritten(path, here)
     folder = Path(here.calibration) if here.calibration else None

@@ -114,15 +114,15 @@ class Companion:
         """The bundle stays, and whoever waits for `healthy` may count on this system."""
         facts = {"bundle": self._bundle.name, **proof.facts(), "healthy": True}
         _log.info("healthy: %s", proof.text())
-        _tried(self._store.confirm)
-        _tried(lambda: self._reports.write(session.record(session.clock.now_ns()), "healthy"))
-        _tried(lambda: write_whole(self._healthy, json.dumps(facts, indent=2) + "\n"))
+        tried(self._store.confirm)
+        tried(lambda: self._reports.write(session.record(session.clock.now_ns()), "healthy"))
+        tried(lambda: write_whole(self._healthy, json.dumps(facts, indent=2) + "\n"))
 
     def _doubt(self, session: Session, why: str) -> None:
         """On trial this is the end of it. A bundle that has proved itself before may do so later."""
         if self._on_trial:
             self._proof, self.failed = None, why
-            _tried(lambda: self._store.blame(why))
+            tried(lambda: self._store.blame(why))
             session.loop.close(why)
         else:
             _log.warning("%s", why)
@@ -141,7 +141,7 @@ def _idle(session: Session) -> bool:
     return director.mode in (DISARMED, READY) and not director.latched
 
 
-def _tried(work: Callable[[], object]) -> None:
+def tried(work: Callable[[], object]) -> None:
     """A disk that takes nothing more is said, and no reason to stop a robot."""
     try:
         work()

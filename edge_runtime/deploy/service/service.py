@@ -15,16 +15,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from drivers.errors import DriverError
 from edge_runtime import app, config, config_parts, signals
-from edge_runtime.bundle import Bundle, open_bundle
+from edge_runtime.bundle import open_bundle
 from edge_runtime.config import Robot
 from edge_runtime.deploy import places
-from edge_runtime.deploy.models.store import Store, store_of
+from edge_runtime.deploy.models.store import Store, running, store_of
 from edge_runtime.deploy.service import vouched
-from edge_runtime.deploy.service.companion import ANOTHER, Companion
+from edge_runtime.deploy.service.companion import ANOTHER, Companion, tried
 from edge_runtime.deploy.service.first_build import build_engines
 from edge_runtime.deploy.service.latch import Latch
 from edge_runtime.deploy.service.notify import Notifier
@@ -138,21 +136,17 @@ class Service:
 
     def _prepare(self, robot: Robot, path: Path) -> tuple[Robot, Policy, SelfTest]:
         """Everything that needs no device: the bundle, its engines, its answers."""
-        wanted = msgspec.structs.replace(robot.policy, bundle=str(path))
-        robot = msgspec.structs.replace(robot, policy=wanted)
+        robot = running(robot, path)
         for note in config_parts.check(self.file, robot):
             _log.warning("%s", note)
         self._phase(f"bundle {path.name}: reading", path)
         bundle = open_bundle(path)
-        self._build(robot, bundle)
+        self._phase(f"bundle {path.name}: engines", path)
+        build_engines(robot, bundle, self.notifier)
         self._phase(f"bundle {path.name}: self-test", path)
         policy, found = proven_policy(robot, bundle, lambda _: self.notifier.extend(WORK_S))
         _log.info("%s", found.text())
         return robot, policy, found
-
-    def _build(self, robot: Robot, bundle: Bundle) -> None:
-        self._phase(f"bundle {bundle.path.name}: engines", bundle.path)
-        build_engines(robot, bundle, self.notifier)
 
     def _run(self, robot: Robot, policy: Policy, companion: Companion, reports: Reports) -> None:
         """Connect, run, and leave a report however that ends.
@@ -162,10 +156,7 @@ class Service:
         """
 
         def keep(record: RunRecord) -> None:
-            try:
-                _log.info("report: %s", reports.write(record, "run") / "report.html")
-            except OSError as error:
-                _log.warning("report: %s: %s", error.filename2 or error.filename, error.strerror)
+            tried(lambda: _log.info("report: %s", reports.write(record, "run") / "report.html"))
 
         lacking = ""
         while not companion.asked:
