@@ -8,6 +8,7 @@ or unlisted file is refused. `engines/` is made on the robot and is no part of w
 from __future__ import annotations
 
 import hashlib
+import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,6 +17,7 @@ import msgspec
 
 from edge_runtime.bundle_spec import FastScheme, Manifest, ManifestFile, PolicySpec, TokenSpec, impossible
 from edge_runtime.errors import BundleError
+from edge_runtime.files import naming
 
 FORMAT = 3
 MANIFEST = "manifest.json"
@@ -107,6 +109,14 @@ def read_manifest(path: Path) -> Manifest:
     if problem:
         raise BundleError(f"{path}: {problem}")
     return manifest
+
+
+def copy_files(manifest: Manifest, source: Path, to: Path) -> None:
+    """Copy a bundle of that manifest into the folder `to`, as it was handed over: without its engines."""
+    for name in (MANIFEST, *manifest.files):
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        with naming(to / name):
+            shutil.copyfile(source / name, to / name)
 
 
 def _check_file(path: Path, name: str, entry: ManifestFile) -> None:

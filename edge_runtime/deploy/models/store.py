@@ -17,14 +17,14 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from edge_runtime.bundle import MANIFEST, read_manifest
+from edge_runtime.bundle import MANIFEST, copy_files, read_manifest
 from edge_runtime.config import Robot
 from edge_runtime.deploy import places
 from edge_runtime.deploy.models import trial
 from edge_runtime.deploy.models.room import refuse_full
 from edge_runtime.deploy.models.trial import Record, Trial
 from edge_runtime.errors import BundleError, ConfigError, one_line
-from edge_runtime.files import naming, settle
+from edge_runtime.files import settle
 
 CURRENT = "current"
 SIGNATURE = ".p7s"
@@ -109,10 +109,7 @@ class Store:
         shutil.rmtree(incoming, ignore_errors=True)
         incoming.mkdir(parents=True)
         refuse_full(self.folder, sum(entry.size for entry in manifest.files.values()))
-        for name in (MANIFEST, *manifest.files):
-            (incoming / name).parent.mkdir(parents=True, exist_ok=True)
-            with naming(incoming / name):
-                shutil.copyfile(factory / name, incoming / name)
+        copy_files(manifest, factory, incoming)
         return self.place(incoming)
 
     def insist(self, factory: Path, why: str) -> None:

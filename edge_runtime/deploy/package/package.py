@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from edge_runtime.bundle import MANIFEST, Bundle, open_bundle
+from edge_runtime.bundle import Bundle, copy_files, open_bundle
 from edge_runtime.deploy import places
 from edge_runtime.deploy.host import system_files
 from edge_runtime.deploy.package import control, deb, exchange_library, pycuda, robot_file, tree, wheels
@@ -71,7 +71,7 @@ def make(order: Order, to: Path | None = None) -> Package:
         _copy(root, places.PACKAGED_CALIBRATION, robot.calibration)
         _copy(root, places.CONFIG, (robot.urdf,) if robot.urdf else ())
         if bundle is not None:
-            _copy_bundle(root, bundle)
+            copy_files(bundle.manifest, bundle.path, places.under(root, places.FACTORY))
         made = _pack(root, order, robot, to, kinematics=kinematics)
     return replace(made, notes=(*robot.notes, *_notes(order, library, cuda)))
 
@@ -147,14 +147,6 @@ def _refuse_too_large(bundle: Bundle) -> None:
             f"{bundle.path}: {total / 1e9:.1f} GB are more than a Debian package can hold: leave it out, and send it "
             "with edge deploy"
         )
-
-
-def _copy_bundle(root: Path, bundle: Bundle) -> None:
-    """The bundle as it was handed over: engines are made on the robot."""
-    for name in (*bundle.manifest.files, MANIFEST):
-        target = places.under(root, places.FACTORY) / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(bundle.path / name, target)
 
 
 def _notes(order: Order, library: str, cuda: Path | None) -> Iterable[str]:
