@@ -22,7 +22,8 @@ _INSTALL = {
     "tomlkit": "'.[package]' in the checkout",
     "tensorrt_rtx_bindings": "'.[rtx]' in the checkout",
     **dict.fromkeys(("pyarrow", "av"), "'.[datasets]' in the checkout"),
-    **dict.fromkeys(("tensorrt", "pycuda", "cuda"), "'.[tensorrt]' in the checkout"),
+    "cuda": "'.[cuda]' in the checkout",
+    "tensorrt": "'.[tensorrt]' in the checkout",
 }
 """What to install for an import name that is not the name of its distribution."""
 

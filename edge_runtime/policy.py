@@ -71,11 +71,29 @@ def open_backend(bundle: Bundle, name: str, threads: int) -> Backend:
 def refuse_backend(bundle: Bundle, backend: str) -> None:
     """Raise `BundleError` where `backend` has no arithmetic for what is in the bundle."""
     quantization = bundle.manifest.quantization
-    if backend != "ort" or quantization is None:
+    if quantization is None:
         return
-    for part, kind in quantization.floats.items():
-        if kind == "bf16":
-            raise BundleError(
-                f"{bundle.path}: made for {quantization.target}: its {part} computes in bf16, which ONNX Runtime has "
-                "not on a CPU; compile it there (edge compile) or quantize the original with --target cpu"
-            )
+    for part, floats in quantization.floats.items():
+        if floats == "bf16" and (
+            lacking := _lacking_bfloat16(plugins.file_name(backend), part, quantization.parts.get(part, floats))
+        ):
+            raise BundleError(f"{bundle.path}: made for {quantization.target}: its {part} {lacking}")
+
+
+def _lacking_bfloat16(backend: str, part: str, precision: str) -> str:
+    """Why `backend` cannot compute `part`, whose floats are bfloat16, and what to do; "" where it can.
+
+    ONNX Runtime has no product in bfloat16 on a CPU. On a GPU it has, but makes no integers of bfloat16 and no bfloat16
+    of integers (1.31's docs/OperatorKernels.md: QuantizeLinear and DequantizeLinear of CUDAExecutionProvider).
+    """
+    if backend == "ort":
+        return (
+            "computes in bf16, which ONNX Runtime has not on a CPU; compile it there (edge compile) or quantize the "
+            "original with --target cpu"
+        )
+    if backend == "ort_cuda" and precision != "bf16":
+        return (
+            f"is in {precision} with bf16 between, which ONNX Runtime has not on a GPU; compile it there "
+            f"(edge compile) or quantize the original with --precision {part}=bf16"
+        )
+    return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from edge_runtime.backends import ort
-from edge_runtime.backends.base import Backend, Buffer, Graph, feed_sources
+from edge_runtime.backends.base import Backend, Buffer, Feeds, Graph, feed_buffers
 from edge_runtime.errors import BackendError, one_line
 
 BUDGET_BYTES = 1_500_000_000
@@ -29,13 +29,13 @@ class Engine(Backend):
         super().__init__(threads)
         self.budget = budget
 
-    def load(self, path: Path, feeds: Mapping[str, tuple[Graph, str]] | None = None) -> Graph:
+    def load(self, path: Path, feeds: Feeds | None = None, inner: Collection[str] = ()) -> Graph:  # noqa: ARG002
         model = _read(path)
         if sum(_nbytes(tensor) for tensor in model.graph.initializer) <= self.budget:
             del model
             return ort.Engine(self.threads).load(path, feeds)
         inputs, outputs = _allocate(path, model.graph.input), _allocate(path, model.graph.output)
-        fed = feed_sources(path, inputs, feeds or {})
+        fed = feed_buffers(path, inputs, feeds)
         return PiecedGraph(path, list(pieces(model, self.budget)), inputs | fed, set(fed), outputs, self.threads)
 
 

@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
-from edge_runtime.backends.base import Backend, Buffer, Graph, feed_sources
+from edge_runtime.backends.base import Backend, Buffer, Feeds, Graph, feed_buffers
 from edge_runtime.errors import BackendError, one_line
 from export.onnx_file import GraphModule, Signature
 from export.tracing import weights_of
@@ -41,14 +41,14 @@ class Engine(Backend):
         super().__init__(threads)
         self._modules, self._left = modules, budget
 
-    def load(self, path: Path, feeds: Mapping[str, tuple[Graph, str]] | None = None) -> Graph:
+    def load(self, path: Path, feeds: Feeds | None = None, inner: Collection[str] = ()) -> Graph:  # noqa: ARG002
         if path.stem not in self._modules:
             raise BackendError(f"{path}: there is no module {path.stem}; known are {', '.join(self._modules)}")
         module, weights = self._modules[path.stem]
         signature = cast(GraphModule, module.eval()).signature()
         outputs, used = _shapes(module, signature)
         given: dict[str, Buffer] = {name: torch.zeros_like(t).numpy() for name, t in signature.inputs.items()}
-        fed = feed_sources(path, given, feeds or {})
+        fed = feed_buffers(path, given, feeds)
         reader = self._reader(module, weights, used)
         return ReferenceGraph(path, module, reader, given | fed, fed, outputs)
 

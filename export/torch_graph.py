@@ -6,7 +6,7 @@ graph. Here every node gives the type that ONNX says, rounded once (`export.torc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import torch
 from onnx import TensorProto
 from torch import Tensor
 
-from edge_runtime.backends.base import Backend, Buffer, Graph, feed_sources
+from edge_runtime.backends.base import Backend, Buffer, Feeds, Graph, feed_buffers
 from edge_runtime.errors import BackendError, one_line
 from export.onnx_weights import DTYPES, OnnxWeight, onnx_weight, type_name
 from export.torch_steps import Kind, Step, declared, graph_steps, read_graph
@@ -54,12 +54,12 @@ class Engine(Backend):
         super().__init__(threads)
         self._left, self._tap = budget, tap
 
-    def load(self, path: Path, feeds: Mapping[str, tuple[Graph, str]] | None = None) -> TorchGraph:
+    def load(self, path: Path, feeds: Feeds | None = None, inner: Collection[str] = ()) -> TorchGraph:  # noqa: ARG002
         model = read_graph(path)
         weights = {tensor.name: onnx_weight(path, tensor) for tensor in model.graph.initializer}
         given = _allocate(path, [value for value in model.graph.input if value.name not in weights])
         outputs = _allocate(path, model.graph.output)
-        fed = feed_sources(path, given, feeds or {})
+        fed = feed_buffers(path, given, feeds)
         steps = graph_steps(path, model)
         del model
         tap = self._tap(path.stem) if self._tap else None

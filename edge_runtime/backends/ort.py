@@ -1,15 +1,21 @@
-"""ONNX Runtime on the CPU: every input and output bound once to numpy memory."""
+"""ONNX Runtime on the CPU, and with its CUDA provider: every input and output bound once to memory that never moves.
+
+The CUDA provider was not run on hardware yet: held to a fake of it over a simulated driver in the tests.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edge_runtime.backends.base import Backend, Buffer, Graph, feed_sources
+from edge_runtime.backends.base import Backend, Buffer, Feeds, Graph, feed_buffers
+from edge_runtime.backends.cuda import ort_library
+from edge_runtime.backends.cuda.gpu import gpu
+from edge_runtime.backends.cuda.graph import GpuBackend, GpuGraph
+from edge_runtime.backends.program.tensor import Kind
 from edge_runtime.errors import BackendError, one_line
 
 _DTYPES: dict[str, type[np.generic]] = {
@@ -21,10 +27,6 @@ _DTYPES: dict[str, type[np.generic]] = {
     "tensor(int64)": np.int64,
     "tensor(bool)": np.bool_,
 }
-
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-"""Read where the library initializes: since 1.29 it keeps an id of the machine in HOME and tells Microsoft over HTTPS
-which models are loaded, unless this is set (its docs/Privacy.md, "Disabling Telemetry")."""
 
 _HARMFUL = ["MatMulAddFusion"]
 """It makes a Gemm of a product and its bias, which no integer kernel takes: weights would be dequantized every run."""
@@ -60,10 +62,10 @@ class Engine(Backend):
     instruction adds pairs of products in 16 bits, and those overflow (ONNX Runtime's `session.x64quantprecision`).
     """
 
-    def load(self, path: Path, feeds: Mapping[str, tuple[Graph, str]] | None = None) -> OrtGraph:
+    def load(self, path: Path, feeds: Feeds | None = None, inner: Collection[str] = ()) -> OrtGraph:  # noqa: ARG002
         session = self._session(path)
         inputs = _allocate(path, session.get_inputs())
-        fed = feed_sources(path, inputs, feeds or {})
+        fed = feed_buffers(path, inputs, feeds)
         inputs = {name: buffer for name, buffer in inputs.items() if name not in fed}
         return OrtGraph(path, session, inputs, fed, _allocate(path, session.get_outputs()))
 
@@ -99,11 +101,58 @@ def _refusals() -> tuple[type[Exception], ...]:
 
 def _allocate(path: Path, arguments: Iterable[Any]) -> dict[str, Buffer]:
     """A zeroed buffer for every input or output of a session."""
-    buffers: dict[str, Buffer] = {}
+    return {name: np.zeros(*kind) for name, kind in _kinds(path, arguments).items()}
+
+
+def _kinds(path: Path, arguments: Iterable[Any]) -> dict[str, Kind]:
+    """Shape and type of every input or output of a session."""
+    kinds: dict[str, Kind] = {}
     for argument in arguments:
         if argument.type not in _DTYPES:
             raise BackendError(f"{path}: {argument.name} is of type {argument.type}, which is not supported")
         if not all(isinstance(n, int) for n in argument.shape):
             raise BackendError(f"{path}: {argument.name} has shape {argument.shape}; shapes must be static")
-        buffers[argument.name] = np.zeros(argument.shape, _DTYPES[argument.type])
-    return buffers
+        kinds[argument.name] = Kind(tuple(argument.shape), np.dtype(_DTYPES[argument.type]))
+    return kinds
+
+
+class OrtCudaGraph(GpuGraph):
+    """One session on the GPU's stream, and its binding.
+
+    The memory that it computes in is planned by the first run, which is done here and gives back what it took. The next
+    one allocates it, and it never moves from then on.
+    """
+
+    def __init__(self, path: Path, session: Any, feeds: Feeds, inner: Collection[str]) -> None:
+        given, made = _kinds(path, session.get_inputs()), _kinds(path, session.get_outputs())
+        super().__init__(path, given, made, feeds, inner)
+        self._session, self._options = session, ort_library.run_options("disable_synchronize_execution_providers", "1")
+        self._binding = session.io_binding()
+        for bind, kinds in ((self._binding.bind_input, given), (self._binding.bind_output, made)):
+            for name, (shape, dtype) in kinds.items():
+                bind(name, "cuda", 0, dtype.type, shape, self.at[name].address)
+        self._run(ort_library.run_options("memory.enable_memory_arena_shrinkage", "gpu:0"))
+
+    def enqueue(self) -> None:
+        self._run(self._options)
+
+    def _run(self, options: Any) -> None:
+        try:
+            self._session.run_with_iobinding(self._binding, options)
+        except _refusals() as error:
+            raise ort_library.told(error, f"{self.path}: activations", f"{self.path}: failed while it ran") from error
+
+
+class CudaEngine(GpuBackend):
+    """Graphs that run on the GPU as a whole: one with a node that would fall to the CPU is refused."""
+
+    def load(self, path: Path, feeds: Feeds | None = None, inner: Collection[str] = ()) -> OrtCudaGraph:
+        with gpu().current():
+            return OrtCudaGraph(path, self._session(path), feeds or {}, inner)
+
+    def _session(self, path: Path) -> Any:
+        ort = ort_library.onnxruntime_gpu()
+        try:
+            return ort_library.session(ort, path)
+        except _refusals() as error:
+            raise ort_library.refusal(ort, path, error) from error

@@ -1,28 +1,27 @@
 """TensorRT: runs the engines that `edge compile` built from a bundle's graphs on this machine.
 
-Every input and output is page-locked memory that the GPU sees too, so that the runtime's buffers are the engine's own
-and nothing is copied: on a Jetson that is the same memory, on a card it is read across the bus.
-
-Not run on hardware yet: held to fakes of TensorRT and pycuda in the tests.
+Not run on hardware yet: held to a fake of TensorRT over a simulated driver in the tests.
 """
 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from edge_runtime.backends.base import Backend, Buffer, Graph, feed_sources
+from edge_runtime.backends.base import Feeds
+from edge_runtime.backends.cuda.gpu import gpu
+from edge_runtime.backends.cuda.graph import GpuBackend, GpuGraph
+from edge_runtime.backends.program.tensor import Kind, Tensor
 from edge_runtime.bundle import MANIFEST
 from edge_runtime.engines.api import Api, load_api, place_here
-from edge_runtime.engines.gpu import Gpu, Shared, gpu
 from edge_runtime.engines.key import BuildOptions, EngineKey
 from edge_runtime.engines.store import Store
-from edge_runtime.errors import BackendError, one_line
+from edge_runtime.errors import BackendError
 
 _DTYPES: dict[str, type[np.generic]] = {
     "FLOAT": np.float32,
@@ -35,54 +34,33 @@ _DTYPES: dict[str, type[np.generic]] = {
 }
 
 
-class TrtGraph(Graph):
-    """One engine with its context, on a stream of its own.
+class TrtGraph(GpuGraph):
+    """One engine with its context, in memory that is allocated once: tensors, weights, and activations."""
 
-    `memory`: what it reads and writes itself. `addresses`: where each of its tensors is, another engine's outputs among
-    them. `copied`: outputs that another backend keeps → where this engine reads them.
-    """
+    def __init__(self, path: Path, api: Api, engine: Any, feeds: Feeds, inner: Collection[str]) -> None:
+        given, made = dict[str, Kind](), dict[str, Kind]()
+        for name in _tensors(engine):
+            (given if engine.get_tensor_mode(name).name == "INPUT" else made)[name] = _kind(path, engine, name)
+        super().__init__(path, given, made, feeds, inner)
+        self._api, self._engine = api, engine
+        self._activations = gpu().private((engine.device_memory_size_v2,), np.dtype(np.uint8), f"{path}: activations")
+        self._context = _context(path, api, engine, self._activations)
+        for name, tensor in self.at.items():
+            if not self._context.set_tensor_address(name, tensor.address):
+                raise BackendError(f"{path}: {api.name} does not take the memory of {name}")
 
-    def __init__(
-        self,
-        path: Path,
-        here: Gpu,
-        engine: Any,
-        memory: Mapping[str, Shared],
-        addresses: Mapping[str, int],
-        copied: Mapping[str, Buffer],
-    ) -> None:
-        own = {name: shared.array for name, shared in memory.items() if name not in copied}
-        self.inputs = {name: array for name, array in own.items() if _is_input(engine, name)}
-        self.outputs = {name: array for name, array in own.items() if name not in self.inputs}
-        self.addresses = addresses
-        self._path, self._gpu = path, here
-        self._engine, self._memory = engine, memory  # what the context points to lives as long as it
-        self._copied = [(memory[name].array, source) for name, source in copied.items()]
-        self._stream = here.stream()
-        with here.current():
-            self._context = engine.create_execution_context()
-        for name, address in addresses.items():
-            if not self._context.set_tensor_address(name, address):
-                raise BackendError(f"{path}: TensorRT does not take the memory of {name}")
-
-    def run(self) -> None:
-        for target, source in self._copied:
-            np.copyto(target, source)
-        try:
-            with self._gpu.current():
-                if not self._context.execute_async_v3(self._stream.handle):
-                    raise BackendError(f"{self._path}: failed while it ran: TensorRT did not take it")
-                self._stream.synchronize()
-        except self._gpu.error as error:
-            raise BackendError(f"{self._path}: failed while it ran: {one_line(error)}") from error
+    def enqueue(self) -> None:
+        log = self._api.log()
+        if not self._context.execute_async_v3(gpu().stream):
+            raise BackendError(f"{self.path}: failed while it ran: {self._api.why(log)}")
 
 
-class Engine(Backend):
+class Engine(GpuBackend):
     """Loads the engine of a bundle's graph from its store; what does not match this machine is named, never loaded."""
 
     backend = "trt"
 
-    def load(self, path: Path, feeds: Mapping[str, tuple[Graph, str]] | None = None) -> TrtGraph:
+    def load(self, path: Path, feeds: Feeds | None = None, inner: Collection[str] = ()) -> TrtGraph:
         api = load_api(self.backend)
         place = place_here(api)
         seal, name = _graph_of(path)
@@ -91,22 +69,13 @@ class Engine(Backend):
         if found.info is None:
             command = f"edge compile {path.parent} --backend {self.backend.replace('_', '-')}"
             raise BackendError(f"{found.why or f'{path}: there is no engine for {place}'}; run `{command}`")
-        return self.open(store.path(found.info), path, feeds)
+        return self.open(store.path(found.info), path, feeds, inner)
 
-    def open(self, engine: Path, path: Path, feeds: Mapping[str, tuple[Graph, str]] | None = None) -> TrtGraph:
+    def open(self, engine: Path, path: Path, feeds: Feeds | None = None, inner: Collection[str] = ()) -> TrtGraph:
         """Load the engine in the file `engine`, made of the graph at `path`, which messages name."""
-        api, here = load_api(self.backend), gpu()
-        loaded = _deserialized(api, here, engine)
-        empty = {name: _empty(path, loaded, name) for name in _tensors(loaded)}
-        feeds = feeds or {}
-        sources = feed_sources(path, {name: e for name, e in empty.items() if _is_input(loaded, name)}, feeds)
-        theirs = {
-            name: graph.addresses[output] for name, (graph, output) in feeds.items() if isinstance(graph, TrtGraph)
-        }
-        memory = {name: here.shared(e.shape, e.dtype.type) for name, e in empty.items() if name not in theirs}
-        addresses = theirs | {name: shared.address for name, shared in memory.items()}
-        copied = {name: source for name, source in sources.items() if name not in theirs}
-        return TrtGraph(path, here, loaded, memory, addresses, copied)
+        api = load_api(self.backend)
+        with gpu().current():
+            return TrtGraph(path, api, _deserialized(api, engine), feeds or {}, inner)
 
 
 def _graph_of(path: Path) -> tuple[str, str]:
@@ -127,29 +96,39 @@ def _graph_of(path: Path) -> tuple[str, str]:
     return head.seal, names[0]
 
 
-def _deserialized(api: Api, here: Gpu, path: Path) -> Any:
+def _deserialized(api: Api, path: Path) -> Any:
     log = api.log()
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data, here.current():
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         engine = api.trt.Runtime(log).deserialize_cuda_engine(data)
     if engine is None:
-        raise BackendError(f"{path}: {api.name} does not load it: {api.why(log)}; run edge compile with --rebuild")
+        why = api.why(log)
+        if api.no_memory(why):
+            raise BackendError(gpu().lacking(f"{path}: weights", path.stat().st_size))
+        raise BackendError(f"{path}: {api.name} does not load it: {why}; run edge compile with --rebuild")
     return engine
 
 
-def _tensors(engine: Any) -> list[str]:
+def _context(path: Path, api: Api, engine: Any, activations: Tensor) -> Any:
+    """What runs the engine, in memory that is given to it."""
+    log = api.log()
+    context = engine.create_execution_context(api.trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+    if context is None:
+        raise BackendError(f"{path}: {api.name} cannot run it: {api.why(log)}")
+    context.set_device_memory(activations.address, activations.nbytes)
+    if not getattr(context, "is_stream_capturable", lambda _: True)(gpu().stream):  # TensorRT-RTX alone asks
+        raise BackendError(f"{path}: {api.name} cannot run it in a CUDA graph; run edge compile with --rebuild")
+    return context
+
+
+def _tensors(engine: Any) -> Iterator[str]:
     """Names of its inputs and outputs."""
-    return [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+    return (engine.get_tensor_name(i) for i in range(engine.num_io_tensors))
 
 
-def _is_input(engine: Any, name: str) -> bool:
-    return str(engine.get_tensor_mode(name).name) == "INPUT"
-
-
-def _empty(path: Path, engine: Any, name: str) -> Buffer:
-    """An array without memory of its own that has the shape and type of a tensor of `engine`."""
+def _kind(path: Path, engine: Any, name: str) -> Kind:
     kind, shape = str(engine.get_tensor_dtype(name).name), tuple(engine.get_tensor_shape(name))
     if kind not in _DTYPES:
         raise BackendError(f"{path}: {name} is of type {kind}, which is not supported")
     if any(n < 0 for n in shape):
         raise BackendError(f"{path}: {name} has shape {list(shape)}; shapes must be static")
-    return np.broadcast_to(np.zeros((), _DTYPES[kind]), shape)
+    return Kind(shape, np.dtype(_DTYPES[kind]))

@@ -1,4 +1,4 @@
-"""The policy: the bundle as it was sealed, fit for this robot, and its engines built for this machine."""
+"""The policy: the bundle as it was sealed, fit for this robot, and with a GPU and engines of this machine."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 
 from edge_runtime import plugins
 from edge_runtime.action_space import action_space
+from edge_runtime.backends.cuda.gpu import gpu
+from edge_runtime.backends.cuda.ort_library import onnxruntime_gpu
 from edge_runtime.bundle import Bundle, open_bundle
 from edge_runtime.config import Robot
 from edge_runtime.doctor.check import Check
@@ -26,7 +28,12 @@ def check(robot: Robot) -> Iterator[Check]:
         return
     yield sealed(bundle)
     yield fit(robot, bundle)
-    yield engines(bundle, plugins.file_name(robot.policy.backend))
+    backend = plugins.file_name(robot.policy.backend)
+    if backend != "ort":
+        yield (reached := gpu_here(backend))
+        if reached.level == "bad":
+            return
+    yield engines(bundle, backend)
 
 
 def sealed(bundle: Bundle) -> Check:
@@ -51,11 +58,22 @@ def fit(robot: Robot, bundle: Bundle) -> Check:
     return Check("fit", "ok", "cameras, joints and units are the policy's")
 
 
-def engines(bundle: Bundle, backend: str) -> Check:
-    """Whether each graph has an engine whose key is this machine's; ONNX Runtime needs none."""
-    if backend not in BACKENDS:
-        return Check("engines", "ok", f"backend {backend} needs none")
+def gpu_here(backend: str) -> Check:
+    """The GPU that every backend but `ort` computes on."""
     try:
+        here = gpu()
+    except EdgeError as error:
+        return Check("gpu", "bad", f"backend {backend}: {error}")
+    return Check("gpu", "ok", f"{here.name}, {here.arch}")
+
+
+def engines(bundle: Bundle, backend: str) -> Check:
+    """Whether each graph has an engine whose key is this machine's; ONNX Runtime needs none, but itself."""
+    try:
+        if backend == "ort_cuda":
+            onnxruntime_gpu()
+        if backend not in BACKENDS:
+            return Check("engines", "ok", f"backend {backend} needs none")
         place = place_here(load_api(backend))
     except EdgeError as error:
         return Check("engines", "bad", str(error))

@@ -51,6 +51,10 @@ class Api:
         log.warnings.clear()
         return log
 
+    def no_memory(self, why: str) -> bool:
+        """Whether that is what it says."""
+        return "OutOfMemory" in why or "out of memory" in why.lower()
+
     def why(self, log: Any) -> str:
         """The first error that it logged, on one line."""
         said = [message for message in log.errors if not _EMPTY.search(message)] or log.errors
@@ -80,7 +84,7 @@ def load_api(backend: str) -> Api:
 
 def place_here(api: Api) -> Place:
     """Where engines of this library run on this machine; `BackendError` where there is no GPU."""
-    from edge_runtime.engines.gpu import gpu
+    from edge_runtime.backends.cuda.gpu import gpu
 
     here = gpu()
     if api.ahead:

@@ -50,7 +50,7 @@ def build(
         raise KeyboardInterrupt
     if engine is None:
         why = api.why(log)
-        more = "; give it more with --workspace or --memory-limit" if "OutOfMemory" in why else ""
+        more = "; give it more with --workspace or --memory-limit" if api.no_memory(why) else ""
         raise BackendError(f"{path}: {api.name} cannot build it: {why}{more}")
     if cache is not None:
         write_whole(timing, bytes(memoryview(cache.serialize())))
@@ -79,6 +79,7 @@ def _configure(api: Api, config: Any, options: BuildOptions, arch: str) -> None:
     if api.ahead:
         config.num_compute_capabilities = 1
         config.set_compute_capability(getattr(trt.ComputeCapability, arch.upper()), 0)
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)  # it would allocate while a CUDA graph is captured
     config.clear_flag(trt.BuilderFlag.TF32)  # float32 is float32, not rounded to 10 bits before it is multiplied
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     config.builder_optimization_level = options.optimisation_level

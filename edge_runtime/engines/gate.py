@@ -5,26 +5,26 @@ One engine alone shows little: what a bundle is held to are actions, and those c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from edge_runtime import accuracy_text, plugins, verify
 from edge_runtime.accuracy import ActionErrors
 from edge_runtime.backends import trt
-from edge_runtime.backends.base import Backend, Graph
+from edge_runtime.backends.base import Feeds, Graph, Wrapped
 from edge_runtime.bundle import Bundle
 from edge_runtime.errors import BackendError
 
 
-class Files(Backend):
+class Files(Wrapped):
     """Opens the engine in `files` (a bundle's graph → the engine made of it) where a graph is asked for."""
 
     def __init__(self, engine: trt.Engine, files: Mapping[Path, Path]) -> None:
-        super().__init__(engine.threads)
+        super().__init__(engine)
         self._engine, self._files = engine, files
 
-    def load(self, path: Path, feeds: Mapping[str, tuple[Graph, str]] | None = None) -> Graph:
-        return self._engine.open(self._files[path], path, feeds)
+    def load(self, path: Path, feeds: Feeds | None = None, inner: Collection[str] = ()) -> Graph:
+        return self._engine.open(self._files[path], path, feeds, inner)
 
 
 def hold(

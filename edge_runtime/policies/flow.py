@@ -1,16 +1,15 @@
 """Flow matching policies (pi0, pi0.5, SmolVLA): image → prefix → N Euler steps → actions, over graphs bound to buffers.
 
-The step graph reads the prefix graph's keys and values where they were written. Nothing is allocated by an inference.
+The step graph reads the prefix graph's keys and values where they were written. An inference is one program, on a GPU
+one launch; nothing is allocated by it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
 import numpy as np
 
 from edge_runtime.backends.base import Backend, Graph
+from edge_runtime.backends.program.program import Program
 from edge_runtime.bundle import Bundle
 from edge_runtime.bundle_spec import GUIDE, FlowSpec
 from edge_runtime.errors import BundleError
@@ -48,8 +47,9 @@ class Runner(GraphPolicy):
         assert isinstance(bundle.spec.head, FlowSpec)
         self._head = bundle.spec.head
         feeds = {name: (self.graphs["prefix"], name) for name in self._head.cache}
-        for name in ("step", GUIDE) if seam == "guided" else ("step",):
-            self._load(name, feeds)
+        self._load("step", feeds, (*euler.INNER, *committed.INNER))
+        if seam == "guided":
+            self._load(GUIDE, feeds, guidance.INNER)
         table = _cond(bundle, steps or self._head.steps, self._head.steps)
         self._check_flow(table.shape[1])
         refuse_sharing(bundle.path, prefix_every, self.graphs["step"].inputs)
@@ -57,6 +57,7 @@ class Runner(GraphPolicy):
             np.copyto(self.graphs["step"].inputs["clean"], _clean(bundle, table.shape[1]))
         self._alone = Euler(*self._of("step", table))
         self._going_on = self._seam(seam, table)
+        self._programs = self._made(prefix_every > 1)
         self._generator = np.random.default_rng(seed)
         self._given: Floats | None = None
         self._ahead: Ahead | None = None
@@ -82,17 +83,11 @@ class Runner(GraphPolicy):
         """Let the next inference make a prefix, whatever the last one has served."""
         self._served = self._prefix_every
 
-    def _take_in(self, observation: Observation) -> None:
+    def _think(self, observation: Observation) -> None:
         self.frames_fresh = self._served >= self._prefix_every or observation.prompt is not self._prompt
         if self.frames_fresh:
-            self.renew()  # should this one fail, the next makes one too
-            super()._take_in(observation)
-            self._prompt, self._served = observation.prompt, 0
-        else:
-            self._tell(observation.state)
-        self._served += 1
-
-    def _decide(self) -> None:
+            self.renew()  # should this one fail, the next makes a prefix too
+            self._see(observation)
         flow: Euler = self._alone
         if self._going_on is not None and self._ahead is not None:
             flow = self._going_on
@@ -102,8 +97,27 @@ class Runner(GraphPolicy):
             self._generator.standard_normal(dtype=np.float32, out=flow.x)
         else:
             np.copyto(flow.x[0], self._given)
-        flow.integrate()
+        flow.begin()
+        self._run(self._programs[self.frames_fresh, flow is self._alone])
+        if self.frames_fresh:
+            self._prompt, self._served = observation.prompt, 0
+        self._served += 1
         np.copyto(self.normalised, flow.x[0, :, : self._spec.action.dims])
+
+    def _made(self, sharing: bool) -> dict[tuple[bool, bool], Program]:
+        """The whole inference as a program, by whether it makes a prefix and whether the chunk begins afresh.
+
+        What is never asked for is not made; `sharing`: chunks share prefixes.
+        """
+        step = self.graphs["step"]
+        alone = (committed.nothing(step, self._backend),) if self._head.committed else ()
+        flows = {True: (*alone, *self._alone.steps())}
+        if self._going_on is not None:
+            flows[False] = tuple(self._going_on.steps())
+        prefixes = {True: tuple(self._seen())} | ({False: ()} if sharing else {})
+        return {
+            (a, b): self._backend.program(prefix + flow) for a, prefix in prefixes.items() for b, flow in flows.items()
+        }
 
     def _seam(self, seam: Seam, table: Floats) -> Committed | Guided | None:
         """What makes a chunk go on from the running one."""
@@ -112,9 +126,9 @@ class Runner(GraphPolicy):
             return Guided(*self._of(GUIDE, table), dims)
         return Committed(*self._of("step", table), dims, self._head.committed) if seam == "committed" else None
 
-    def _of(self, name: str, table: Floats) -> tuple[Callable[[], None], Graph, Floats, float]:
+    def _of(self, name: str, table: Floats) -> tuple[str, Graph, Backend, Floats, float]:
         """What Euler's method needs on graph `name`."""
-        return partial(self._run, name), self.graphs[name], table, self._head.t_end - self._head.t_start
+        return name, self.graphs[name], self._backend, table, self._head.t_end - self._head.t_start
 
     def _check_flow(self, width: int) -> None:
         """Refuse graphs that are not what the manifest says."""

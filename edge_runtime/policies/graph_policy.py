@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from edge_runtime.backends.base import Backend, Graph
+from edge_runtime.backends.base import Backend, Feeds, Graph
+from edge_runtime.backends.program.program import Program, Watch
+from edge_runtime.backends.program.steps import Run, Step
+from edge_runtime.backends.program.tensor import Shaped, Tensor
 from edge_runtime.bundle import Bundle
 from edge_runtime.bundle_spec import PolicySpec
 from edge_runtime.errors import BundleError, ObservationError
@@ -27,8 +30,8 @@ Inputs = dict[str, tuple[tuple[int, ...], type[Any]]]
 class GraphPolicy(ABC):
     """Frames → image graph → `first` graph (prefix, prefill or model), with prompt and state; the rest is the head's.
 
-    A subclass names its `first` graph, loads what else it needs and turns an observation into `normalised`. Nothing is
-    allocated by an inference, but for a prompt that tells the state in words.
+    A subclass names its `first` graph, loads what else it needs, and turns an observation into `normalised` by programs
+    over the graphs. Nothing is allocated by an inference, but for a prompt that tells the state in words.
     """
 
     first: str
@@ -40,8 +43,8 @@ class GraphPolicy(ABC):
         self._tokenizer = PromptTokenizer(words, spec.prompt, spec.state.dims)
         self.graphs: dict[str, Graph] = {}
         """Every graph with what the last inference left in its buffers."""
-        self.watch: Callable[[str, Graph], None] | None = None
-        """Called after each run of a graph with its name."""
+        self.watch: Watch | None = None
+        """Called after each run of a graph with its name. Steps are done one by one then."""
         self.normalised: Floats = np.zeros((spec.horizon, spec.action.dims), np.float32)
         """The last chunk as the model has it."""
         image = self._load("image")
@@ -69,32 +72,26 @@ class GraphPolicy(ABC):
         return self._tokenizer.from_tokens(tokens, mask)
 
     def infer(self, observation: Observation, chunk_out: Floats) -> None:
-        self._take_in(observation)
-        self._decide()
+        self._tell(observation.state)
+        self._think(observation)
         self._action.back(self.normalised, chunk_out)
         if self._relative is not None:
             np.add(chunk_out, self._offset, out=chunk_out)
 
-    def _take_in(self, observation: Observation) -> None:
-        """Let the first graph read the observation."""
-        self._tell(observation.state)
-        self._see(observation)
-        self._run("image")
-        self._run(self.first)
-
     @abstractmethod
-    def _decide(self) -> None:
-        """Fill `normalised` [horizon, dims] from what the `first` graph left."""
+    def _think(self, observation: Observation) -> None:
+        """Fill `normalised` [horizon, dims], of what the graphs make of `observation`. They know its state already."""
 
-    def _load(self, name: str, feeds: Mapping[str, tuple[Graph, str]] | None = None) -> Graph:
-        self.graphs[name] = graph = self._backend.load(self._bundle.graph(name), feeds)
+    def _seen(self) -> tuple[Step, ...]:
+        """How every program begins that looks at frames."""
+        return Run("image", self.graphs["image"]), Run(self.first, self.graphs[self.first])
+
+    def _load(self, name: str, feeds: Feeds | None = None, inner: Collection[str] = ()) -> Graph:
+        self.graphs[name] = graph = self._backend.load(self._bundle.graph(name), feeds, inner)
         return graph
 
-    def _run(self, name: str) -> None:
-        graph = self.graphs[name]
-        graph.run()
-        if self.watch is not None:
-            self.watch(name, graph)
+    def _run(self, program: Program, times: int = 1) -> None:
+        program.run(times, self.watch)
 
     def _tell(self, state: Floats) -> None:
         """Put the normalised state where the graphs read it."""
@@ -151,7 +148,9 @@ class GraphPolicy(ABC):
         for component, more in heads.items():
             wanted[component] |= more
         for component, inputs in wanted.items():
-            found = {name: (b.shape, b.dtype.type) for name, b in self.graphs[component].inputs.items()}
+            graph = self.graphs[component]
+            given: dict[str, Shaped] = {**graph.inputs, **graph.inner}
+            found = {name: (b.shape, b.dtype.type) for name, b in given.items()}
             if "state" in found and component != "image":
                 inputs["state"] = ((1, spec.state.padded), np.float32)
             for name in sorted({*inputs, *found}):
@@ -161,9 +160,10 @@ class GraphPolicy(ABC):
                         f"{inputs.get(name)}; export the bundle again"
                     )
 
-    def output(self, name: str, output: str, dtype: type[Any], shape: tuple[int | None, ...]) -> NDArray[Any]:
+    def output(self, name: str, output: str, dtype: type[Any], shape: tuple[int | None, ...]) -> Tensor:
         """An output of graph `name`; `BundleError` where it is not of that type and shape (None: any)."""
-        found = self.graphs[name].outputs.get(output)
+        graph = self.graphs[name]
+        found = graph.tensor(output) if output in graph.outputs else None
         if found is not None and found.dtype == dtype and _fits(found.shape, shape):
             return found
         what = "missing" if found is None else f"{found.dtype} {list(found.shape)}"

@@ -7,12 +7,14 @@ equations 2 to 5. Their time τ is 0 at noise and 1 at actions; ours is t = t_st
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.backends.base import Graph
+from edge_runtime.backends.base import Backend, Graph
+from edge_runtime.backends.program.steps import Add, Copy, Step
+from edge_runtime.policies import euler
 from edge_runtime.policies.base import Ahead, Floats
 from edge_runtime.policies.euler import Euler
 from edge_runtime.policies.graph_policy import Inputs
@@ -40,6 +42,10 @@ def soft_mask(committed: int, known: int, out: Floats) -> None:
         out[row] = c * math.expm1(c) / (math.e - 1.0)
 
 
+INNER = (*euler.INNER, "left")
+"""As `euler.INNER`."""
+
+
 def inputs(chunk: tuple[int, ...]) -> Inputs:
     """What a guide graph takes beside `euler.inputs`."""
     return {"target": (chunk, np.float32), "weight": (chunk, np.float32), "left": ((1,), np.float32)}
@@ -51,17 +57,16 @@ class Guided(Euler):
     A step of 1/steps in τ goes along dx/dτ + strength·correction, and velocity is dx/dt = (dx/dτ) / span.
     """
 
-    def __init__(self, run: Callable[[], None], graph: Graph, table: Floats, span: float, dims: int) -> None:
+    def __init__(self, name: str, graph: Graph, backend: Backend, table: Floats, span: float, dims: int) -> None:
         """`dims` of the padded dimensions are the robot's; the others are left alone."""
-        super().__init__(run, graph, table, span)
+        super().__init__(name, graph, backend, table, span)
         steps = len(table)
         self.target: Floats = graph.inputs["target"][0, :, :dims]
         """Where the rows are to be, normalised [horizon, dims]."""
         self._weight: Floats = graph.inputs["weight"][0, :, :dims]
-        self._left: Floats = graph.inputs["left"]
-        self._correction: Floats = graph.outputs["correction"]
+        self._left, self._correction = graph.tensor("left"), graph.tensor("correction")
         self._mask: Floats = np.zeros(len(self.target), np.float32)
-        self._lefts = (span * (1.0 - np.arange(steps) / steps)).astype(np.float32)
+        self._lefts = backend.constant((span * (1.0 - np.arange(steps) / steps)).astype(np.float32))
         self._pulls = (strengths(steps) / steps).astype(np.float32)
 
     def aim(self, ahead: Ahead) -> None:
@@ -70,7 +75,7 @@ class Guided(Euler):
         np.copyto(self._weight, self._mask[:, None])
         self.target[ahead.known :] = 0.0
 
-    def _advance(self, step: int) -> None:
-        self._left[0] = self._lefts[step]
-        super()._advance(step)
-        self._add(self._correction, self._pulls[step])
+    def _advance(self, step: int) -> Iterator[Step]:
+        yield Copy(self._lefts[step : step + 1], self._left)
+        yield from super()._advance(step)
+        yield Add(self._x, self._correction, self._pulls[step])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from edge_runtime.backends.base import Backend
+from edge_runtime.backends.program.steps import Copy
 from edge_runtime.bundle import Bundle
+from edge_runtime.policies.base import Observation
 from edge_runtime.policies.graph_policy import GraphPolicy
 
 
@@ -17,7 +19,11 @@ class Runner(GraphPolicy):
     def __init__(self, bundle: Bundle, backend: Backend) -> None:
         super().__init__(bundle, backend)
         self._check({})
-        self._actions = self.output("model", "actions", np.float32, (1, *self.normalised.shape))[0]
+        actions = self.output("model", "actions", np.float32, (1, *self.normalised.shape))
+        self._actions = backend.shared(actions.shape, np.float32)
+        self._program = backend.program([*self._seen(), Copy(actions, self._actions)])
 
-    def _decide(self) -> None:
-        np.copyto(self.normalised, self._actions)
+    def _think(self, observation: Observation) -> None:
+        self._see(observation)
+        self._run(self._program)
+        np.copyto(self.normalised, self._actions.host[0])

@@ -1,21 +1,24 @@
 """Policies that write action tokens (OpenVLA, pi0-FAST, RT-2): image → prefill → decode, token by token → actions.
 
 Keys and values live where the prefill graph put them: the decode graph reads them there, answers with one token's, and
-those are written into their place. Nothing is allocated by an inference, but for what its text takes to read.
+those are written into their place. A token is one program, on a GPU one launch, and place and token stay there. Nothing
+is allocated by an inference, but for what its text takes to read.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_runtime.backends.base import Backend
+from edge_runtime.backends.program.program import Program
+from edge_runtime.backends.program.steps import NONE, Choose, Copy, Remember, Run, Step
 from edge_runtime.bundle import Bundle
 from edge_runtime.bundle_spec import TokenSpec
 from edge_runtime.detokenise import Ids, detokeniser, token_ids
 from edge_runtime.errors import BundleError, MalformedTokens
+from edge_runtime.policies.base import Observation
 from edge_runtime.policies.graph_policy import GraphPolicy
 
 
@@ -31,21 +34,24 @@ class Runner(GraphPolicy):
         super().__init__(bundle, backend)
         head = bundle.spec.head
         assert isinstance(head, TokenSpec)
-        prefill = self.graphs["prefill"]
-        decode = self._load("decode", {name: (prefill, name) for name in ("keys", "values")})
-        self._ids: list[int] = token_ids(bundle).tolist()
+        self._load("decode", {name: (self.graphs["prefill"], name) for name in ("keys", "values")}, INNER)
         self._detokeniser = detokeniser(bundle)
         self._fault = on_malformed == "fault"
-        self._prefix = self.output("prefill", "prefix_mask", np.bool_, (1, None)).shape[1]
-        length = self._prefix + head.max_new
+        prefix = self.output("prefill", "prefix_mask", np.bool_, (1, None)).shape[1]
+        length = prefix + head.max_new
         self._check({"decode": {"token": ((1, 1), np.int64), "cache_mask": ((1, length), np.bool_)}})
-        self._token, self._cache_mask = decode.inputs["token"], decode.inputs["cache_mask"]
-        self._logits = {
-            name: self.output(name, "logits", np.float32, (1, len(self._ids))) for name in ("prefill", "decode")
-        }
-        self._finite = np.zeros((1, len(self._ids)), np.bool_)
-        self._cache = tuple(self._slots(*pair, length) for pair in (("keys", "new_keys"), ("values", "new_values")))
-        self.tokens: Ids = np.zeros(head.max_new, np.int64)
+        self._written = backend.shared((head.max_new,), np.int64)
+        self._count = backend.private((1,), np.int64)
+        self._ids = backend.constant(np.asarray(token_ids(bundle), np.int64))
+        self._prefill = backend.program([*self._seen(), *self._forget(prefix), self._choose("prefill")])
+        self._decode = backend.program(
+            [
+                Run("decode", self.graphs["decode"]),
+                *(self._remember(*pair, prefix, length) for pair in (("keys", "new_keys"), ("values", "new_values"))),
+                self._choose("decode"),
+            ]
+        )
+        self.tokens: Ids = self._written.host
         """What the last inference wrote, `count` tokens with the stop among them, then zeros."""
         self.count = 0
         self.malformed = 0
@@ -56,9 +62,20 @@ class Runner(GraphPolicy):
         """The last sequence said that the task is done."""
         return self._detokeniser.terminated
 
-    def _decide(self) -> None:
+    def _think(self, observation: Observation) -> None:
+        self._see(observation)
         self._detokeniser.terminated = False
-        self._generate()
+        self.count = 0
+        self._write(self._prefill)
+        self._decide()
+
+    def _decide(self) -> None:
+        """Write the tokens behind the first, and fill `normalised` with what they mean."""
+        most, stop = len(self.tokens), self._detokeniser.stop
+        if stop is None:
+            self._write(self._decode, most - 1)
+        while self.count < most and self.tokens[self.count - 1] != stop:
+            self._write(self._decode)
         ids = self.tokens[: self.count]
         try:
             self._detokeniser.decode(ids, self.normalised)
@@ -68,45 +85,44 @@ class Runner(GraphPolicy):
                 raise
             self._detokeniser.pad(ids, self.normalised)
 
-    def _generate(self) -> None:
-        """Fill `tokens` up to the stop, or to its end. A token is fed to the decode graph for the sake of the next."""
-        self.count = 0
-        self.tokens.fill(0)
-        np.copyto(self._cache_mask[:, : self._prefix], self.graphs["prefill"].outputs["prefix_mask"])
-        self._cache_mask[:, self._prefix :] = False
-        token = self._choose("prefill")
-        while self.count < len(self.tokens) and token != self._detokeniser.stop:
-            self._token[0, 0] = token
-            self._run("decode")
-            self._remember(self.count - 1)
-            token = self._choose("decode")
-
-    def _choose(self, name: str) -> int:
-        """The next token, by the logits that graph `name` left."""
-        logits = self._logits[name]
-        np.isfinite(logits, out=self._finite)
-        if not self._finite.all():
+    def _write(self, program: Program, tokens: int = 1) -> None:
+        """Let `program` write so many more tokens."""
+        if not tokens:
+            return
+        self._run(program, tokens)
+        new = self.tokens[self.count : self.count + tokens].tolist()
+        self.count += new.index(NONE) if NONE in new else tokens
+        if NONE in new:
             self.malformed += 1
             raise MalformedTokens("the logits are not finite")
-        token = self._ids[int(logits.argmax())]
-        self.tokens[self.count] = token
-        self.count += 1
-        return token
 
-    def _remember(self, generated: int) -> None:
-        """Keep the keys and values of the token that was fed, the `generated`th, where later ones attend to them."""
-        for slots, new in self._cache:
-            np.copyto(slots[generated], new)
-        self._cache_mask[0, self._prefix + generated] = True
+    def _forget(self, prefix: int) -> tuple[Step, ...]:
+        """Begin anew: nothing is written, and what stands in the cache is the prefix."""
+        mask, backend = self.graphs["decode"].tensor("cache_mask"), self._backend
+        none = backend.constant(np.zeros(mask.shape, np.bool_))
+        return (
+            Copy(backend.constant(np.zeros(self._written.shape, np.int64)), self._written),
+            Copy(backend.constant(np.zeros(1, np.int64)), self._count),
+            Copy(self.graphs["prefill"].tensor("prefix_mask")[0], mask[0][:prefix]),
+            Copy(none[0][prefix:], mask[0][prefix:]),
+        )
 
-    def _slots(self, cache: str, new: str, length: int) -> tuple[tuple[NDArray[Any], ...], NDArray[Any]]:
-        """A view [depth, 1, K, 1, D] of each slot behind the prefix, and the output that is copied there."""
-        old = self.graphs["prefill"].outputs[cache]
-        shape = (*old.shape[:3], 1, *old.shape[4:])
-        source = self.output("decode", new, old.dtype.type, shape)
-        if old.ndim != 5 or old.shape[3] != length:
+    def _choose(self, name: str) -> Step:
+        """The next token, by the logits that graph `name` left."""
+        logits = self.output(name, "logits", np.float32, (1, self._ids.size))
+        return Choose(logits, self._ids, self.graphs["decode"].tensor("token"), self._written, self._count)
+
+    def _remember(self, cache: str, new: str, prefix: int, length: int) -> Step:
+        """Keep keys or values of the token that was fed, the last of `count`, where later ones attend to them."""
+        old = self.graphs["prefill"].tensor(cache)
+        if len(old.shape) != 5 or old.shape[3] != length:
             raise BundleError(
                 f"{self._bundle.graph('prefill')}: output {cache} is {list(old.shape)}, expected {length} slots: "
-                f"{self._prefix} and max_new; export the bundle again"
+                f"{prefix} and max_new; export the bundle again"
             )
-        return tuple(old[:, :, :, i : i + 1] for i in range(self._prefix, length)), source
+        made = self.output("decode", new, old.dtype.type, (*old.shape[:3], 1, *old.shape[4:]))
+        return Remember(made, old, self.graphs["decode"].tensor("cache_mask"), self._count, prefix - 1)
+
+
+INNER = ("token", "cache_mask")
+"""Inputs of the decode graph that only steps write."""

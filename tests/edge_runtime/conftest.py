@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from drivers.sim.process import SimProcess
+from tests.edge_runtime.engines.fakes import machine
 from tests.edge_runtime.process import Process
+
+__all__ = ["machine"]
 
 
 @pytest.fixture

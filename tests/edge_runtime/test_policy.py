@@ -8,12 +8,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge_runtime.bundle import seal
+from edge_runtime.bundle import open_bundle, seal
 from edge_runtime.bundle_spec import GRAPHS, Quantization
 from edge_runtime.errors import BackendError, BundleError, EdgeError
 from edge_runtime.policies import flow, regression, tokens
 from edge_runtime.policies.base import Observation
-from edge_runtime.policy import open_policy
+from edge_runtime.policy import open_policy, refuse_backend
 from tests.edge_runtime import tiny_bundle, tiny_tokenizer
 from tests.edge_runtime.policies import token_bundle
 from tests.edge_runtime.policies.arithmetic import (
@@ -81,14 +81,14 @@ def test_graphs_are_given_to_the_backend_of_that_name(tmp_path: Path) -> None:
         open_policy(folder)
 
 
-def quantized(folder: Path, **floats: str) -> Path:
+def quantized(folder: Path, precision: str = "int8", **floats: str) -> Path:
     """The tiny bundle, said to be quantized with floats of these types between its integers."""
     tiny_bundle.write(folder)
     (folder / "layers.json").write_text("{}")
     made = Quantization(
         target="jetpack6-orin",
         origin="f" * 64,
-        parts=dict.fromkeys(floats, "int8"),
+        parts=dict.fromkeys(floats, precision),
         floats=floats,
         ranges="max",
         block=128,
@@ -108,6 +108,19 @@ def test_onnx_runtime_is_not_given_bfloat16(tmp_path: Path) -> None:
         f"{folder}: made for jetpack6-orin: its language computes in bf16, which ONNX Runtime has not on a CPU; "
         "compile it there (edge compile) or quantize the original with --target cpu"
     )
+
+
+def test_onnx_runtime_on_a_gpu_has_bfloat16_but_not_between_integers(tmp_path: Path) -> None:
+    folder = quantized(tmp_path / "b", vision="fp16", language="bf16")
+    for spelling in ("ort-cuda", "ort_cuda"):
+        with pytest.raises(BundleError) as caught:
+            refuse_backend(open_bundle(folder), spelling)
+        assert str(caught.value) == (
+            f"{folder}: made for jetpack6-orin: its language is in int8 with bf16 between, which ONNX Runtime has not "
+            "on a GPU; compile it there (edge compile) or quantize the original with --precision language=bf16"
+        )
+    refuse_backend(open_bundle(quantized(tmp_path / "whole", precision="bf16", language="bf16")), "ort-cuda")
+    refuse_backend(open_bundle(quantized(tmp_path / "half", language="fp16")), "ort-cuda")
 
 
 def test_what_else_can_compute_bfloat16_is_given_it(tmp_path: Path) -> None:

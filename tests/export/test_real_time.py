@@ -16,10 +16,12 @@ from torch import Tensor
 
 from edge_runtime import cli
 from edge_runtime.accuracy import Accuracy
+from edge_runtime.backends import trt
 from edge_runtime.backends.ort import Engine
 from edge_runtime.bundle import Bundle, open_bundle
 from edge_runtime.bundle_spec import FlowSpec
-from edge_runtime.policies.base import Ahead
+from edge_runtime.engines.compile import compile_bundle
+from edge_runtime.policies.base import Ahead, Seam
 from edge_runtime.policies.flow import Runner
 from edge_runtime.policies.runners import runner
 from edge_runtime.probes import read_probes
@@ -38,6 +40,7 @@ from export.pipeline import export_checkpoint
 from export.verify import Example, example
 from export.weights import fill
 from tests.edge_runtime import tiny_bundle
+from tests.edge_runtime.engines.fakes import Machine
 from tests.edge_runtime.policies.arithmetic import Parts, going_on_bundle, going_on_graphs
 from tests.export import tiny, tiny_pi, tiny_smolvla
 
@@ -74,6 +77,25 @@ def infer(policy: Runner, seen: Example) -> np.ndarray[Any, Any]:
 
 def alone(seen: Example) -> Example:
     return replace(seen, observation=replace(seen.observation, ahead=None))
+
+
+@pytest.mark.parametrize("seam", ["none", "committed", "guided"])
+@pytest.mark.parametrize("integrated", [True, False], ids=["integrated", "card"])
+def test_a_gpu_goes_on_from_a_chunk_as_the_cpu_does(
+    machine: Machine, bundle: Bundle, seam: Seam, integrated: bool
+) -> None:
+    """Every program of a policy, one after the other: with and without a prefix of its own, afresh and going on."""
+    machine.install(integrated=integrated, memory_bytes=1 << 30)
+    compile_bundle(bundle.path, rebuild=True)
+    on_cpu, on_gpu = (
+        Runner(bundle, backend, steps=3, seam=seam, prefix_every=2) for backend in (Engine(), trt.Engine())
+    )
+    seen = given(bundle, 1)
+    for asked in (alone(seen), seen, given(bundle, 2, known=3), alone(seen), seen):
+        wanted, found = infer(on_cpu, asked), infer(on_gpu, asked)
+        assert found.tobytes() == wanted.tobytes()
+        assert on_gpu.frames_fresh == on_cpu.frames_fresh
+    assert np.abs(infer(on_gpu, seen) - infer(on_gpu, alone(seen))).max() > 1e-3 or seam == "none"
 
 
 class InTorch:

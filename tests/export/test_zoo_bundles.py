@@ -19,9 +19,15 @@ from safetensors.numpy import load_file, save_file
 from edge_runtime import cli
 from edge_runtime.backends import ort
 from edge_runtime.bundle import open_bundle
+from edge_runtime.engines.compile import compile_bundle
+from edge_runtime.policies.graph_policy import recorded
 from edge_runtime.policies.runners import runner
+from edge_runtime.policy import open_policy
+from edge_runtime.probes import read_probes
+from edge_runtime.verify import answer
 from export import torch_graph
 from export.verify import example, run
+from tests.edge_runtime.engines.fakes import Machine
 from tests.export import tiny_lerobot, tiny_pi, tiny_prismatic, tiny_smolvla
 
 Tensors = dict[str, np.ndarray[Any, Any]]
@@ -219,6 +225,25 @@ def test_it_answers_its_own_probes(made: Made) -> None:
     assert (found["verdict"], found["fault"]) == ("pass", "")
     assert found["observations"] == (1 if made.kind.head == "flow" else 2)
     assert found["tokens_same"] == (1.0 if made.kind.head == "tokens" else None)
+
+
+@pytest.mark.parametrize("integrated", [True, False], ids=["integrated", "card"])
+def test_a_gpu_answers_the_same_to_the_last_bit(made: Made, machine: Machine, integrated: bool) -> None:
+    """The same policy code as one CUDA graph: on a simulated GPU, whose engines are run by ONNX Runtime."""
+    machine.install(integrated=integrated, memory_bytes=1 << 30)
+    bundle = made.folder / "bundle"
+    compiled = compile_bundle(bundle, rebuild=True)
+    assert compiled.answers is not None
+    assert compiled.answers.verdict == "pass"
+    on_cpu, on_gpu = (open_policy(bundle, backend, on_malformed="pad") for backend in ("ort", "trt"))
+    for probe in read_probes(open_bundle(bundle)):
+        wanted, found = (answer(policy, probe) for policy in (on_cpu, on_gpu))
+        assert found[0].tobytes() == wanted[0].tobytes()
+        assert found[1] == wanted[1]
+    with recorded(on_cpu) as wanted, recorded(on_gpu) as found:
+        answer(on_cpu, probe), answer(on_gpu, probe)
+    assert list(found) == list(wanted)
+    assert all(a.tobytes() == b.tobytes() for name in found for a, b in zip(found[name], wanted[name], strict=True))
 
 
 def test_noise_counts_for_flow_alone(made: Made) -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edge_runtime import accuracy_text, verify
 from edge_runtime.accuracy import ActionErrors, plain
-from edge_runtime.backends.base import Backend, Graph
+from edge_runtime.backends.base import Backend, Feeds, Graph, Wrapped
 from edge_runtime.bundle import Bundle
 from edge_runtime.config import Robot
 from edge_runtime.errors import BundleError
@@ -27,17 +27,16 @@ TIMED = 5
 """Inferences of which the median counts, after those that were judged: they have warmed it up."""
 
 
-class Once(Backend):
+class Once(Wrapped):
     """Loads each graph of a bundle once, for every policy that is made of it. A graph has the same feeds in each."""
 
     def __init__(self, backend: Backend) -> None:
-        super().__init__(backend.threads)
-        self._backend = backend
+        super().__init__(backend)
         self._loaded: dict[Path, Graph] = {}
 
-    def load(self, path: Path, feeds: Mapping[str, tuple[Graph, str]] | None = None) -> Graph:
+    def load(self, path: Path, feeds: Feeds | None = None, inner: Collection[str] = ()) -> Graph:
         if path not in self._loaded:
-            self._loaded[path] = self._backend.load(path, feeds)
+            self._loaded[path] = self.wrapped.load(path, feeds, inner)
         return self._loaded[path]
 
     def forget(self) -> None:

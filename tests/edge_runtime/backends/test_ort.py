@@ -12,10 +12,11 @@ import pytest
 from edge_runtime.backends.ort import Engine
 from edge_runtime.errors import BackendError
 from tests.edge_runtime.backends.contract import FLOAT, INT64, BackendContract, node, write
+from tests.edge_runtime.backends.program_contract import ProgramContract
 from tests.edge_runtime.memory import growth
 
 
-class TestOrt(BackendContract):
+class TestOrt(BackendContract, ProgramContract):
     engine = Engine
 
     def test_a_type_that_no_buffer_has(self, tmp_path: Path) -> None:

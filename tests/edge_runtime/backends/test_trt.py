@@ -1,17 +1,19 @@
-"""TensorRT under the backend contract, over fakes of TensorRT and pycuda: engines run in ONNX Runtime."""
+"""TensorRT under the backend contract, on a simulated GPU: its engines are run by ONNX Runtime there."""
 
 from __future__ import annotations
 
+import gc
 import json
-from collections.abc import Mapping
+from collections.abc import Collection
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from edge_runtime import plugins
 from edge_runtime.backends import ort, trt
-from edge_runtime.backends.base import Graph
+from edge_runtime.backends.base import Feeds
+from edge_runtime.backends.cuda import gpu, kernels
+from edge_runtime.backends.program.steps import Run
 from edge_runtime.bundle import MANIFEST
 from edge_runtime.engines.api import load_api, place_here
 from edge_runtime.engines.build import build
@@ -19,15 +21,16 @@ from edge_runtime.engines.key import BuildOptions, EngineKey
 from edge_runtime.engines.store import Store
 from edge_runtime.errors import BackendError, BundleError
 from edge_runtime.onnx_nodes import read_nodes
+from tests.edge_runtime.backends import simulated
 from tests.edge_runtime.backends.contract import FLOAT, BackendContract, node, write
-from tests.edge_runtime.engines import fakes
-from tests.edge_runtime.engines.fakes import Driver
+from tests.edge_runtime.backends.program_contract import ProgramContract
+from tests.edge_runtime.engines.fakes import Machine, TensorRt
 
 
 class Compiling(trt.Engine):
     """Builds the engine of a graph when it is first asked for; its folder becomes a bundle."""
 
-    def load(self, path: Path, feeds: Mapping[str, tuple[Graph, str]] | None = None) -> trt.TrtGraph:
+    def load(self, path: Path, feeds: Feeds | None = None, inner: Collection[str] = ()) -> trt.TrtGraph:
         graphs = {file.stem: file.name for file in path.parent.glob("*.onnx")}
         (path.parent / MANIFEST).write_text(json.dumps({"seal": "s", "graphs": graphs}))
         api, store = load_api(self.backend), Store(path.parent)
@@ -40,58 +43,100 @@ class Compiling(trt.Engine):
             timing = store.folder / "timing"
             made = build(api, path, nodes, key.options, arch="", timing=timing, tell=lambda part: None)
             store.keep(store.stage(key, made.engine, seconds=made.seconds), held=False)
-        return super().load(path, feeds)
+        return super().load(path, feeds, inner)
 
 
-@pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
-    return fakes.install(monkeypatch, "11.0")[1]
+@pytest.fixture(params=[True, False], ids=["integrated", "card"])
+def library(machine: Machine, request: pytest.FixtureRequest) -> TensorRt:
+    return machine.install("11.0", integrated=request.param)
 
 
-@pytest.mark.usefixtures("driver")
-class TestTrt(BackendContract):
+@pytest.mark.usefixtures("library")
+class TestTrt(BackendContract, ProgramContract):
     engine = Compiling
 
     def test_a_type_that_no_buffer_has(self, tmp_path: Path) -> None:
         path = write(tmp_path / "d.onnx", [node("Neg", "x", out="y")], {"x": (11, [3])}, {"y": (11, [3])})
         self.refused(path, "x is of type DOUBLE, which is not supported")
 
-    def test_a_run_that_fails_is_one_line_too(self, double: Path, driver: Driver) -> None:
+    def test_a_run_that_fails_is_one_line_too(self, double: Path) -> None:
         graph = Compiling().load(double)
-        driver.broken = True
-        with pytest.raises(BackendError, match=r"double\.onnx: failed while it ran: .* illegal memory") as caught:
+        simulated.fail("cuEventSynchronize", 700)
+        with pytest.raises(BackendError, match=r"double\.onnx: failed while it ran: .*ILLEGAL_ADDRESS") as caught:
             graph.run()
         assert "\n" not in str(caught.value)
-        assert Driver.current == 0
 
-    def test_what_the_runtime_writes_into_an_output_is_what_the_next_graph_reads(self, double: Path) -> None:
-        """A token policy puts keys and values into the cache that its prefill graph left."""
+    def test_what_the_library_does_not_take_is_said_of_the_graph(self, double: Path) -> None:
+        graph = Compiling().load(double)
+        graph._context.execute_async_v3 = lambda _stream: False
+        with pytest.raises(BackendError, match=r"double\.onnx: failed while it ran: it does not say why"):
+            graph.run()
+
+    def test_a_graph_of_another_backend_feeds_none(self, double: Path) -> None:
+        first = ort.Engine().load(double)
+        with pytest.raises(BackendError, match=r"double\.onnx: input x is fed by a graph that is not on the GPU"):
+            Compiling().load(double, {"x": (first, "twice")})
+
+    def test_keys_and_values_stay_where_the_graph_put_them(self, double: Path) -> None:
         backend = Compiling()
         first = backend.load(double)
         second = backend.load(double, {"x": (first, "y")})
-        first.outputs["y"][:] = 5.0
-        second.run()
-        assert (second.outputs["y"] == 10.0).all()
-        assert second.addresses["x"] == first.addresses["y"]
+        assert second.at["x"] is first.at["y"]
+        assert first.at["y"].array is None
 
-    def test_a_graph_of_another_backend_feeds_it(self, double: Path) -> None:
-        first = ort.Engine().load(double)
-        second = Compiling().load(double, {"x": (first, "twice")})
-        assert dict(second.inputs) == {}
-        for value in (1.0, -3.0):
-            first.inputs["x"][:] = value
-            first.run()
-            second.run()
-            assert (second.outputs["twice"] == 16 * value).all()
 
-    def test_its_memory_is_the_engine_s_own(self, double: Path) -> None:
+class TestMemory:
+    def test_a_jetson_reads_in_place_what_the_cpu_writes(self, machine: Machine, double: Path) -> None:
+        machine.install(integrated=True)
         graph = Compiling().load(double)
-        assert graph.addresses["x"] == graph.inputs["x"].ctypes.data
-        assert graph.outputs["y"].dtype == np.float32
+        assert graph.uploads == ()
+        assert graph.at["x"].array is graph.inputs["x"]
+
+    def test_a_card_has_a_copy_of_it(self, machine: Machine, double: Path) -> None:
+        machine.install(integrated=False, capability=(8, 9), name="GeForce RTX 4090")
+        graph = Compiling().load(double)
+        (upload,) = graph.uploads
+        assert upload.source.array is graph.inputs["x"]
+        assert upload.target.array is None
+        assert graph.at["x"] is upload.target
+
+    def test_what_lacked_memory_is_named_with_how_much_it_asked_for(self, machine: Machine, double: Path) -> None:
+        machine.install(memory_bytes=1500)
+        asked = r"double\.onnx: activations: the GPU has no 1 MiB left for it: 0 of 0 MiB are free"
+        first = Compiling().load(double)
+        with pytest.raises(BackendError, match=asked):
+            Compiling().load(double, {"x": (first, "y")})
+
+    def test_weights_that_do_not_fit_are_named(self, machine: Machine, double: Path) -> None:
+        library = machine.install()
+        Compiling().load(double)
+        library.full = "createInferRuntime: Error Code 2: OutOfMemory (Requested size was 24 bytes.)"
+        with pytest.raises(BackendError, match=r"double-trt-.*\.engine: weights: the GPU has no 1 MiB left for it: 6"):
+            trt.Engine().load(double)
+
+    def test_everything_is_given_back(self, machine: Machine, double: Path) -> None:
+        machine.install()
+        with gpu.gpu().current():
+            kernels.load()
+        before = simulated.used_bytes()
+        backend = Compiling()
+        first = backend.load(double)
+        second = backend.load(double, {"x": (first, "y")})
+        program = backend.program([Run("first", first), Run("second", second)])
+        program.run()
+        assert simulated.used_bytes() > before
+        del first, second, program, backend
+        gc.collect()
+        assert simulated.used_bytes() == before
+
+    @pytest.fixture
+    def double(self, tmp_path: Path) -> Path:
+        nodes = [node("Add", "x", "x", out="y")]
+        return write(tmp_path / "double.onnx", nodes, {"x": (FLOAT, [2, 3])}, {"y": (FLOAT, [2, 3])})
 
 
-@pytest.mark.usefixtures("driver")
-def test_an_engine_that_does_not_fit_is_named_and_not_loaded(tmp_path: Path, driver: Driver) -> None:
+@pytest.mark.usefixtures("library")
+def test_an_engine_that_does_not_fit_is_named_and_not_loaded(tmp_path: Path) -> None:
     path = write(tmp_path / "g.onnx", [node("Neg", "x", out="y")], {"x": (FLOAT, [3])}, {"y": (FLOAT, [3])})
     Compiling().load(path)
     (engine,) = (tmp_path / "engines").glob("*.engine")
@@ -104,7 +149,7 @@ def test_an_engine_that_does_not_fit_is_named_and_not_loaded(tmp_path: Path, dri
         trt.Engine().load(path)
 
 
-@pytest.mark.usefixtures("driver")
+@pytest.mark.usefixtures("library")
 def test_a_graph_that_is_of_no_bundle(tmp_path: Path) -> None:
     with pytest.raises(BackendError, match=r"manifest.json: cannot be read .* engines are made of a bundle's graphs"):
         trt.Engine().load(tmp_path / "g.onnx")
@@ -113,7 +158,7 @@ def test_a_graph_that_is_of_no_bundle(tmp_path: Path) -> None:
         trt.Engine().load(tmp_path / "g.onnx")
 
 
-@pytest.mark.usefixtures("driver")
+@pytest.mark.usefixtures("library")
 def test_what_the_library_does_not_load(tmp_path: Path) -> None:
     (tmp_path / "e.engine").write_bytes(b"nonsense")
     with pytest.raises(BackendError, match=r"e.engine: TensorRT 11.0 does not load it: Serialization assertion failed"):

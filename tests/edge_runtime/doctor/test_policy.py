@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -119,6 +120,30 @@ def test_engines_are_those_of_this_machine(bundle: Path, monkeypatch: pytest.Mon
     assert policy.engines(opened, "trt").level == "ok"
 
 
+@pytest.mark.parametrize("backend", ["trt", "trt-rtx", "ort-cuda"])
+def test_without_a_gpu_one_line_says_so_and_no_engine_is_asked_for(
+    backend: str, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent() -> None:
+        raise BackendError("no GPU can be reached from here: no driver")
+
+    monkeypatch.setattr(policy, "gpu", absent)
+    *_, last = found = list(policy.check(with_bundle(bundle, backend=backend)))
+    assert [check.name for check in found] == ["bundle", "fit", "gpu"]
+    said = f"backend {backend.replace('-', '_')}: no GPU can be reached from here: no driver"
+    assert last == Check("gpu", "bad", said)
+
+
+def test_the_gpu_is_named(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy, "gpu", lambda: SimpleNamespace(name="Orin", arch="sm87"))
+    monkeypatch.setattr(policy, "onnxruntime_gpu", lambda: None)
+    monkeypatch.setattr(policy, "load_api", lambda backend: None)
+    monkeypatch.setattr(policy, "place_here", lambda api: HERE)
+    for backend, engines in (("ort-cuda", "ok"), ("trt", "bad")):
+        *_, here, last = policy.check(with_bundle(bundle, backend=backend))
+        assert (here, last.level) == (Check("gpu", "ok", "Orin, sm87"), engines)
+
+
 def test_no_tensorrt_here(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(backend: str) -> None:
         raise BackendError("backend trt: no module: pip install tensorrt")
@@ -126,3 +151,12 @@ def test_no_tensorrt_here(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(policy, "load_api", absent)
     found = policy.engines(open_bundle(bundle), "trt")
     assert (found.level, found.found) == ("bad", "backend trt: no module: pip install tensorrt")
+
+
+def test_onnx_runtime_without_cuda_needs_no_engines_and_is_no_use(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    found = policy.engines(open_bundle(bundle), "ort_cuda")
+    assert found.level == "bad"
+    assert "has no CUDA provider: pip uninstall onnxruntime" in found.found

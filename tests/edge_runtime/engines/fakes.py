@@ -1,11 +1,11 @@
-"""TensorRT and pycuda, as far as the runtime calls them: engines are ONNX files again, and ONNX Runtime runs them."""
+"""TensorRT as far as the runtime calls it, on a simulated GPU: engines are ONNX files, and ONNX Runtime runs them."""
 
 from __future__ import annotations
 
-import ctypes
 import enum
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -14,7 +14,9 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from edge_runtime.engines import api, gpu
+from edge_runtime.backends.cuda import gpu, kernels
+from edge_runtime.engines import api
+from tests.edge_runtime.backends import simulated
 
 HEAD = b"an engine of "
 STRANGE = ("Levitate", "Bernoulli")
@@ -46,13 +48,16 @@ class Flag(enum.IntEnum):
 
 
 class Named(enum.Enum):
-    WORKSPACE, TACTIC_DRAM, DETAILED, JSON, INPUT, OUTPUT, TF32 = range(7)
+    WORKSPACE, TACTIC_DRAM, DETAILED, JSON, INPUT, OUTPUT, TF32, USER_MANAGED = range(8)
 
 
 def session(data: bytes) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = 4
-    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    options.intra_op_num_threads = 1
+    return ort.InferenceSession(
+        data, options, providers=["CPUExecutionProvider"], disabled_optimizers=["MatMulAddFusion"]
+    )
 
 
 class Network:
@@ -131,6 +136,8 @@ class TensorRt:
         self.configs: list[Config] = []
         self.steps: list[Callable[[], None]] = [lambda: None]
         self.fails = ""
+        self.full = ""
+        """What it says of an engine for whose weights the GPU has no memory."""
         self.wrong: dict[bytes, bytes] = {}
         self.told = '{"Layers": ["names", "alone"]}'
         flags = SimpleNamespace(**({"STRONGLY_TYPED": Flag.STRONGLY_TYPED} if version.startswith("10.") else {}))
@@ -142,6 +149,7 @@ class TensorRt:
             MemoryPoolType=Named,
             BuilderFlag=Named,
             ProfilingVerbosity=Named,
+            ExecutionContextAllocationStrategy=Named,
             LayerInformationFormat=Named,
             OnnxParser=OnnxParser,
             Builder=self._builder,
@@ -176,6 +184,9 @@ class TensorRt:
     def _runtime(self, log: Any) -> Any:
         def deserialize(data: Any) -> Engine | None:
             found = bytes(data)
+            if self.full:
+                log.log(Severity.ERROR, self.full)
+                return None
             if not found.startswith(HEAD):
                 log.log(Severity.ERROR, "Serialization assertion failed")
                 return None
@@ -190,6 +201,7 @@ class Engine:
         self._sides = {x.name: (Named.INPUT, x) for x in self._session.get_inputs()}
         self._sides |= {x.name: (Named.OUTPUT, x) for x in self._session.get_outputs()}
         self.num_io_tensors = len(self._sides)
+        self.device_memory_size_v2 = 1000
 
     def get_tensor_name(self, i: int) -> str:
         return list(self._sides)[i]
@@ -206,99 +218,72 @@ class Engine:
     def create_engine_inspector(self) -> Any:
         return SimpleNamespace(get_engine_information=lambda _format: self._told)
 
-    def create_execution_context(self) -> Any:
-        addresses: dict[str, int] = {}
-
-        def bind(name: str, address: int) -> bool:
-            addresses[name] = address
-            return True
-
-        def view(name: str) -> np.ndarray[Any, Any]:
-            side = self._sides[name][1]
-            dtype, shape = np.dtype(_KINDS[side.type][1]), tuple(side.shape)
-            size = max(1, int(np.prod(shape))) * dtype.itemsize
-            return np.frombuffer((ctypes.c_char * size).from_address(addresses[name]), dtype).reshape(shape)
-
-        def execute(_stream: int) -> bool:
-            if not Driver.current:
-                return False
-            outputs = [name for name, (side, _) in self._sides.items() if side is Named.OUTPUT]
-            given = {name: view(name) for name in self._sides if name not in outputs}
-            for name, answer in zip(outputs, self._session.run(outputs, given), strict=True):
-                np.copyto(view(name), answer)
-            return True
-
-        return SimpleNamespace(set_tensor_address=bind, execute_async_v3=execute)
+    def create_execution_context(self, _strategy: Any) -> Context:
+        return Context(self._session, self._sides, self.device_memory_size_v2)
 
 
-class Allocation:
-    """Page-locked memory, which an array made of it has as its base."""
+class Context:
+    """Reads and writes only memory that it was given, when the stream gets to it."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
-        self._memory = np.zeros(shape, dtype)
-        self.__array_interface__ = self._memory.__array_interface__
+    def __init__(self, session: Any, sides: Mapping[str, tuple[Named, Any]], needs: int) -> None:
+        self._session, self._sides, self._needs = session, sides, needs
+        self._addresses: dict[str, int] = {}
 
-    def get_device_pointer(self) -> int:
-        return self._memory.ctypes.data
+    def set_device_memory(self, address: int, size: int) -> None:
+        assert size >= self._needs
+        simulated.memory(address, (size,), np.uint8)
 
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        self._addresses[name] = address
+        return True
 
-class DriverError(Exception):
-    pass
+    def execute_async_v3(self, stream: int) -> bool:
+        try:
+            simulated.enqueue(stream, self._execute)
+        except simulated.Refused:
+            return False
+        return True
 
+    def _execute(self) -> None:
+        outputs = [name for name, (side, _) in self._sides.items() if side is Named.OUTPUT]
+        given = {name: self._view(name) for name in self._sides if name not in outputs}
+        for name, answer in zip(outputs, self._session.run(outputs, given), strict=True):
+            np.copyto(self._view(name), answer)
 
-class Driver(ModuleType):
-    """pycuda.driver of a machine with one Orin; `current` counts how often its context was pushed."""
-
-    current = 0
-    Error = DriverError
-    host_alloc_flags = SimpleNamespace(DEVICEMAP=2)
-
-    def __init__(self) -> None:
-        super().__init__("pycuda.driver")
-        self.missing = False
-        self.broken = False
-        self.capability = (8, 7)
-        Driver.current = 0
-        self.Context = SimpleNamespace(pop=lambda: self._push(-1))
-
-    def _push(self, by: int) -> None:
-        Driver.current += by
-
-    def init(self) -> None:
-        if self.missing:
-            raise DriverError("cuInit failed: no CUDA-capable device is detected")
-
-    def Device(self, _number: int) -> Any:
-        context = SimpleNamespace(push=lambda: self._push(1))
-        return SimpleNamespace(
-            name=lambda: "Orin", compute_capability=lambda: self.capability, retain_primary_context=lambda: context
-        )
-
-    def pagelocked_zeros(self, shape: tuple[int, ...], dtype: Any, mem_flags: int = 0) -> np.ndarray[Any, Any]:
-        assert Driver.current
-        assert mem_flags == self.host_alloc_flags.DEVICEMAP
-        return np.asarray(Allocation(shape, dtype))
-
-    def Stream(self) -> Any:
-        def synchronize() -> None:
-            if self.broken:
-                raise DriverError("cuStreamSynchronize failed:\nan illegal memory access was encountered")
-
-        return SimpleNamespace(handle=7, synchronize=synchronize)
+    def _view(self, name: str) -> np.ndarray[Any, Any]:
+        side = self._sides[name][1]
+        return simulated.memory(self._addresses[name], tuple(side.shape), _KINDS[side.type][1])
 
 
-def install(monkeypatch: pytest.MonkeyPatch, version: str = "10.3.0") -> tuple[TensorRt, Driver]:
-    """Put both in the place of the real ones."""
-    library, driver = TensorRt(version), Driver()
-    package = ModuleType("pycuda")
-    package.driver = driver  # type: ignore[attr-defined]
-    for name, module in (("tensorrt", library.module), ("pycuda", package), ("pycuda.driver", driver)):
-        monkeypatch.setitem(sys.modules, name, module)
-    forget()
-    return library, driver
+class Machine:
+    """A simulated GPU with TensorRT on it: `install` puts one there, in the place of the one before."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch, self._gpu = monkeypatch, ExitStack()
+
+    def install(self, version: str = "10.3.0", **gpu: Any) -> TensorRt:
+        """`gpu` is as in `simulated.present`: an Orin where nothing is said."""
+        self.remove()
+        self._gpu.enter_context(simulated.present(**gpu))
+        library = TensorRt(version)
+        self._monkeypatch.setitem(sys.modules, "tensorrt", library.module)
+        return library
+
+    def remove(self) -> None:
+        """No GPU is there any more."""
+        forget()
+        self._gpu.close()
+        forget()
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    found = Machine(monkeypatch)
+    yield found
+    found.remove()
 
 
 def forget() -> None:
     """The next call looks for libraries and GPU again."""
-    for cached in (api.load_api, gpu.gpu):
+    for cached in (api.load_api, gpu.gpu, kernels._module, kernels._kernel):
         cached.cache_clear()

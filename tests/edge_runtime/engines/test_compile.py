@@ -22,13 +22,13 @@ from edge_runtime.engines.key import BuildOptions
 from edge_runtime.engines.store import Store
 from edge_runtime.errors import BackendError, BundleError
 from tests.edge_runtime.engines import fakes, onnx_bundle
-from tests.edge_runtime.engines.fakes import Driver, Named, TensorRt
+from tests.edge_runtime.engines.fakes import Machine, Named, TensorRt
 from tests.edge_runtime.engines.onnx_writer import FLOAT, Op, graph, model
 
 
 @pytest.fixture
-def library(monkeypatch: pytest.MonkeyPatch) -> TensorRt:
-    return fakes.install(monkeypatch)[0]
+def library(machine: Machine) -> TensorRt:
+    return machine.install()
 
 
 @pytest.fixture
@@ -53,8 +53,8 @@ def test_every_graph_gets_an_engine_once(library: TensorRt, bundle: Path) -> Non
     assert all(config.flags == set() for config in library.configs), "float32 is not rounded to TF32"
 
 
-def test_a_library_that_is_always_strongly_typed_is_not_told_so(monkeypatch: pytest.MonkeyPatch, bundle: Path) -> None:
-    library, _ = fakes.install(monkeypatch, "11.2.0")
+def test_a_library_that_is_always_strongly_typed_is_not_told_so(machine: Machine, bundle: Path) -> None:
+    library = machine.install("11.2.0")
     compile.compile_bundle(bundle)
     assert [network.flags for network in library.networks] == [0, 0, 0]
 
@@ -325,17 +325,16 @@ def test_unfused_products_are_warned_of(library: TensorRt, tmp_path: Path) -> No
     assert compile.facts(found)["graphs"]["step"]["unfused"] == [line]
 
 
-def test_refusals(monkeypatch: pytest.MonkeyPatch, bundle: Path, tmp_path: Path) -> None:
-    _, driver = fakes.install(monkeypatch)
+def test_refusals(machine: Machine, monkeypatch: pytest.MonkeyPatch, bundle: Path, tmp_path: Path) -> None:
+    machine.install()
     with monkeypatch.context() as m:
         m.setitem(sys.modules, "tensorrt", None)
         with pytest.raises(BackendError, match=r"^--for sm86: needs --backend trt-rtx; TensorRT builds for the GPU in"):
             compile.compile_bundle(bundle, arch="sm86")
     with pytest.raises(BundleError, match="no such bundle"):
         compile.compile_bundle(tmp_path / "none")
-    driver.missing = True
-    fakes.forget()
-    with pytest.raises(BackendError, match="no GPU can be reached from here: cuInit failed"):
+    machine.remove()
+    with pytest.raises(BackendError, match=r"no GPU can be reached from here: cuInit: CUDA_ERROR_NO_DEVICE \(no CUDA"):
         compile.compile_bundle(bundle)
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     fakes.forget()
@@ -343,15 +342,13 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch, bundle: Path, tmp_path: Path)
         compile.compile_bundle(bundle)
 
 
-def test_a_place_is_told_from_another_by_its_gpu(monkeypatch: pytest.MonkeyPatch, bundle: Path) -> None:
+def test_a_place_is_told_from_another_by_its_gpu(machine: Machine, bundle: Path) -> None:
     compiled: list[str] = []
     for capability in ((8, 7), (11, 0)):
-        _, driver = fakes.install(monkeypatch, "11.0")
-        driver.capability = capability
+        machine.install("11.0", capability=capability)
         compiled.append(compile.compile_bundle(bundle).engines["image"].path.name)
     assert [name.split("-")[3] for name in compiled] == ["sm87", "sm110"]
     assert len(list((bundle / "engines").glob("image*.engine"))) == 2
-    assert Driver.current == 0
 
 
 def test_the_command(library: TensorRt, bundle: Path, tmp_path: Path) -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edge_runtime.backends.cuda import gpu as cuda_gpu
+from edge_runtime.backends.cuda.driver import CudaError
 from edge_runtime.engines import compile
 from edge_runtime.engines.api import RTX_ARCHS, load_api
 from edge_runtime.engines.build import Built, build
-from edge_runtime.engines.gpu import gpu
 from edge_runtime.engines.key import BuildOptions
 from edge_runtime.errors import BackendError
 from edge_runtime.onnx_nodes import read_nodes
@@ -96,8 +96,11 @@ def test_sm86_stands_in_for_orin_and_nothing_else_does(tmp_path: Path) -> None:
 
 
 def test_without_a_gpu_one_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pycuda", None)
-    gpu.cache_clear()
+    def absent() -> None:
+        raise CudaError("cuInit", 100, "CUDA_ERROR_NO_DEVICE")
+
+    monkeypatch.setattr(cuda_gpu, "Gpu", absent)
+    cuda_gpu.gpu.cache_clear()
     with pytest.raises(BackendError, match=r"^no GPU can be reached from here: .*; or name a GPU: --for sm86$"):
         compile.compile_bundle(tmp_path, "trt_rtx")
 

@@ -5,7 +5,7 @@ The bundles are sealed, with a tokenizer of letters and digits and the constants
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from edge_runtime.backends.base import Backend, Graph
+from edge_runtime.backends.base import Backend, Feeds, Graph
 from edge_runtime.bundle import Bundle, open_bundle, seal
 from edge_runtime.bundle_spec import GUIDE, Cost, Manifest, RegressionSpec
 from tests.edge_runtime import tiny_bundle, tiny_tokenizer
@@ -52,7 +52,7 @@ class Parts(Backend):
             changed = {**self.graphs[name].inputs, **inputs}
             self.graphs[name].inputs = {key: buffer for key, buffer in changed.items() if buffer is not None}
 
-    def load(self, path: Path, feeds: Mapping[str, tuple[Graph, str]] | None = None) -> Arithmetic:
+    def load(self, path: Path, feeds: Feeds | None = None, inner: Collection[str] = ()) -> Arithmetic:
         graph = self.graphs[path.stem]
         graph.fed = {name: source.outputs[output] for name, (source, output) in (feeds or {}).items()}
         return graph

@@ -72,6 +72,7 @@ def test_the_model_is_given_the_rows_as_it_was_trained(tmp_path: Path) -> None:
         np.testing.assert_allclose(x[0], wanted, rtol=1e-6)
     assert (seen[-1][1:] != 3.0).all()
     assert (step.inputs["clean"] == 7.0).all()
+    infer(policy, observation(None))
     assert not step.inputs["committed"].any(), "a chunk that begins afresh has none"
 
 

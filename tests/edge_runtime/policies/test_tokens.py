@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge_runtime.backends.base import Backend, Graph
+from edge_runtime.backends.base import Backend, Feeds, Graph
 from edge_runtime.backends.ort import Engine
 from edge_runtime.bundle import Bundle
 from edge_runtime.bundle_spec import TokenSpec
@@ -61,7 +61,7 @@ class Model(Backend):
         self.loud = 1.0
         self._ids, self._length, self._change = list(token_ids), PREFIX + head.max_new, change or {}
 
-    def load(self, path: Path, feeds: Mapping[str, tuple[Graph, str]] | None = None) -> Spoken:
+    def load(self, path: Path, feeds: Feeds | None = None, inner: Collection[str] = ()) -> Spoken:
         f, b, cache = np.float32, np.bool_, (DEPTH, 1, HEADS, self._length, WIDTH)
         one, logits = (DEPTH, 1, HEADS, 1, WIDTH), {"logits": np.zeros((1, len(self._ids)), f)}
         text = {"tokens": np.zeros((1, 4), np.int64), "token_mask": np.zeros((1, 4), b)}

@@ -15,8 +15,8 @@ from edge_runtime.deploy.service.notify import Notifier
 from edge_runtime.engines.compile import compile_bundle
 from edge_runtime.engines.key import BuildOptions
 from edge_runtime.errors import BackendError
-from tests.edge_runtime.engines import fakes, onnx_bundle
-from tests.edge_runtime.engines.fakes import TensorRt
+from tests.edge_runtime.engines import onnx_bundle
+from tests.edge_runtime.engines.fakes import Machine, TensorRt
 from tests.edge_runtime.fakes import robot
 
 
@@ -39,8 +39,8 @@ def heard() -> Iterator[Heard]:
 
 
 @pytest.fixture
-def library(monkeypatch: pytest.MonkeyPatch) -> TensorRt:
-    return fakes.install(monkeypatch)[0]
+def library(machine: Machine) -> TensorRt:
+    return machine.install()
 
 
 @pytest.fixture
@@ -76,13 +76,13 @@ def test_an_engine_of_another_release_is_replaced_once_the_new_one_has_passed(
     library: TensorRt,
     bundle: Bundle,
     heard: Heard,
-    monkeypatch: pytest.MonkeyPatch,
+    machine: Machine,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, logger="edge_runtime")
     compile_bundle(bundle.path)
     before = sorted(path.name for path in (bundle.path / "engines").glob("*.engine"))
-    newer, _ = fakes.install(monkeypatch, "10.4.0")
+    newer = machine.install("10.4.0")
     newer.wrong = {onnx_bundle.step(): onnx_bundle.step(times=2)}
     with pytest.raises(BackendError, match="its engines do not answer its probes as the gate asks"):
         build_engines(ORIN, bundle, heard)

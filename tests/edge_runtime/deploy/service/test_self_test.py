@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge_runtime.backends.base import Graph
+from edge_runtime.backends.base import Feeds
 from edge_runtime.bundle import Bundle, open_bundle, seal
 from edge_runtime.config import Motion, Robot
 from edge_runtime.deploy.service.self_test import TIMED, proven_policy
@@ -44,9 +44,9 @@ class Counted(Parts):
         super().__init__(graphs)
         self.loaded: list[str] = []
 
-    def load(self, path: Path, feeds: Mapping[str, tuple[Graph, str]] | None = None) -> Arithmetic:
+    def load(self, path: Path, feeds: Feeds | None = None, inner: Collection[str] = ()) -> Arithmetic:
         self.loaded.append(path.stem)
-        return super().load(path, feeds)
+        return super().load(path, feeds, inner)
 
 
 def answered(bundle: Bundle, graphs: Mapping[str, Arithmetic], off: float = 0.0, verdict: str = "pass") -> Bundle:

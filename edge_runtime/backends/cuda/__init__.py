@@ -1,0 +1,1 @@
+"""The GPU: memory, one stream, the steps between graphs, and a program as one CUDA graph."""
