@@ -97,9 +97,8 @@ def robot_package(
 def wheels(target: str, kinematics: bool, output: Path | None) -> None:
     """Fetch the wheels that a package for TARGET carries, each to the byte that was tested.
 
-    With pip, from wherever pip is set up to fetch. On a JetPack machine pycuda is built too, once.
+    With pip, from wherever pip is set up to fetch.
     """
-    from edge_runtime.deploy.package import pycuda
     from edge_runtime.deploy.package import wheels as locked
     from edge_runtime.deploy.systems import system
 
@@ -107,12 +106,7 @@ def wheels(target: str, kinematics: bool, output: Path | None) -> None:
     with interruptible():
         click.echo(f"fetching into {folder} ...", err=True)
         locked.fetch(chosen, folder, kinematics=kinematics)
-        if pycuda.can_build(chosen) and not pycuda.found(chosen, folder):
-            click.echo("building pycuda ...", err=True)
-            pycuda.build(folder)
     there = locked.wheelhouse(chosen, folder, kinematics=kinematics)
-    if chosen.jetpack and not pycuda.found(chosen, folder):
-        warn(f"pycuda is missing, without which there is no TensorRT: {pycuda.remedy(chosen)}")
     click.echo(f"{folder}: {len(there)} wheels for {target}, {sum(w.stat().st_size for w in there) / 1e6:.0f} MB")
 
 

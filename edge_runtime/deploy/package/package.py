@@ -15,14 +15,17 @@ from tempfile import TemporaryDirectory
 from edge_runtime.bundle import Bundle, copy_files, open_bundle
 from edge_runtime.deploy import places
 from edge_runtime.deploy.host import system_files
-from edge_runtime.deploy.package import control, deb, exchange_library, pycuda, robot_file, tree, wheels
+from edge_runtime.deploy.package import control, deb, exchange_library, robot_file, tree, wheels
 from edge_runtime.deploy.package.robot_file import RobotFile
 from edge_runtime.deploy.systems import System
 from edge_runtime.deploy.update import system_files as update_files
 from edge_runtime.errors import BundleError, ConfigError, EdgeError
+from edge_runtime.plugins import file_name
 
 BUNDLE_BYTES = deb.MEMBER_BYTES * 9 // 10
 """Largest bundle that is carried: compression hardly shrinks weights, and the runtime is in the same member."""
+_NOT_CARRIED = {"trt_rtx": "TensorRT-RTX", "ort_cuda": "onnxruntime-gpu"}
+"""Backend → the library that it needs and that is neither in a wheelhouse nor JetPack's."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,13 @@ def make(order: Order, to: Path | None = None) -> Package:
     if bundle is not None:
         _refuse_too_large(bundle)
     robot = robot_file.read(order.robot, order.bundle)
-    cuda = _cuda(order, robot)
+    _refuse_backend(order, robot)
     kinematics = order.kinematics or (bundle is not None and bundle.spec.pose is not None)
     locked = wheels.wheelhouse(order.system, order.wheels, kinematics=kinematics)
     texts = _texts(order, robot)
     with TemporaryDirectory(prefix="edge-package-") as folder:
         root = Path(folder)
-        tree.build(root, order.system, (*locked, *((cuda,) if cuda else ())))
+        tree.build(root, order.system, locked)
         library = _compile(root, order.system)
         _write(root, texts)
         _link(root, Path("/usr/bin") / places.EDGE.name, places.EDGE)
@@ -73,7 +76,7 @@ def make(order: Order, to: Path | None = None) -> Package:
         if bundle is not None:
             copy_files(bundle.manifest, bundle.path, places.under(root, places.FACTORY))
         made = _pack(root, order, robot, to, kinematics=kinematics)
-    return replace(made, notes=(*robot.notes, *_notes(order, library, cuda)))
+    return replace(made, notes=(*robot.notes, *_notes(order, library)))
 
 
 def _refuse_names(order: Order, to: Path | None) -> None:
@@ -106,19 +109,14 @@ def _compile(root: Path, system: System) -> str:
     return exchange_library.compile_for(system, places.under(root, tree.site_packages(system)) / "edge_runtime")
 
 
-def _cuda(order: Order, robot: RobotFile) -> Path | None:
-    """The wheel of pycuda. Raises `ConfigError` where the robot's backend cannot be had on the target."""
-    system, backend = order.system, robot.robot.policy.backend.replace("-", "_")
-    cuda = pycuda.found(system, order.wheels) if system.jetpack else None
-    if backend == "trt_rtx":
-        raise ConfigError(f'{order.robot}: policy.backend: no package carries TensorRT-RTX: set it to "ort" or "trt"')
+def _refuse_backend(order: Order, robot: RobotFile) -> None:
+    """Raises `ConfigError` where the robot's backend cannot be had on the target."""
+    system, backend = order.system, file_name(robot.robot.policy.backend)
+    where, instead = f"{order.robot}: policy.backend", f'set it to "{"trt" if system.jetpack else "ort"}"'
+    if backend in _NOT_CARRIED:
+        raise ConfigError(f"{where}: no package carries {_NOT_CARRIED[backend]}: {instead}")
     if backend == "trt" and not system.jetpack:
-        raise ConfigError(f'{order.robot}: policy.backend: {system.title} brings no TensorRT: set it to "ort"')
-    if backend == "trt" and cuda is None:
-        raise ConfigError(
-            f"{order.robot}: policy.backend: trt needs pycuda, and {order.wheels} has none: {pycuda.remedy(system)}"
-        )
-    return cuda
+        raise ConfigError(f"{where}: {system.title} brings no TensorRT: {instead}")
 
 
 def _texts(order: Order, robot: RobotFile) -> dict[str, str]:
@@ -149,11 +147,9 @@ def _refuse_too_large(bundle: Bundle) -> None:
         )
 
 
-def _notes(order: Order, library: str, cuda: Path | None) -> Iterable[str]:
+def _notes(order: Order, library: str) -> Iterable[str]:
     if library:
         yield library
-    if order.system.jetpack and cuda is None:
-        yield f"without pycuda, so ONNX Runtime runs the policy on the CPU: {pycuda.remedy(order.system)}"
     if order.bundle is None:
         yield "without a bundle: the robot waits for edge deploy"
     if order.trust is None:

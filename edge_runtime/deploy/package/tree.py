@@ -18,7 +18,7 @@ from edge_runtime.deploy.systems import System
 
 OURS = ("calibration", "drivers", "edge_runtime")
 """Packages of ours that a robot has; `export` stays on the computer that exports."""
-FILES = ("*.py", "*.c", "*.cfg", "*.css", "*.json", "*.sh", "*.toml", "*.urdf", "py.typed")
+FILES = ("*.py", "*.c", "*.cfg", "*.css", "*.json", "*.ptx", "*.sh", "*.toml", "*.urdf", "py.typed")
 MORE_FILES = {"edge_runtime.deploy.package": ("debian/*", "locks/*")}
 """What a wheel of ours has, by pyproject.toml (package-data): of every package of ours, and of one more than that."""
 _EDGE = f"""\

@@ -207,7 +207,8 @@ def test_what_only_lies_in_the_checkout_is_not_packed(tmp_path: Path, monkeypatc
         (scratch / place).write_text("x")
     assert packed() == before
     assert any(name.endswith("edge_runtime/deploy/package/debian/postinst") for name in before)
-    assert any(name.endswith("edge_runtime/report.css") for name in before)
+    for name in ("report.css", "backends/cuda/kernels.ptx"):
+        assert any(path.endswith(f"edge_runtime/{name}") for path in before)
 
 
 def _module_of(checkout: Path) -> Callable[[str], SimpleNamespace]:
@@ -262,8 +263,9 @@ def test_paths_however_they_are_written(tmp_path: Path, change: tuple[str, str],
         ([('"/run/sim/arm"', '"./arm"')], "debian12-amd64", r"robot\.toml: buses\[0\]\.port: \./arm is beside"),
         ([("/run/sim/camera-base", "../base")], "debian12-amd64", r"cameras\[0\]\.device: \.\./base\.sock is beside"),
         ([("[policy]", '[policy]\nbackend = "trt"')], "debian12-amd64", r"policy\.backend: Debian 12 on x86-64 brings"),
-        ([("[policy]", '[policy]\nbackend = "trt"')], "jetpack6-orin", r"policy\.backend: trt needs pycuda, and"),
-        ([("[policy]", '[policy]\nbackend = "trt-rtx"')], "jetpack6-orin", r"no package carries TensorRT-RTX"),
+        ([("[policy]", '[policy]\nbackend = "trt-rtx"')], "jetpack6-orin", r'carries TensorRT-RTX: set it to "trt"\n'),
+        ([("[policy]", '[policy]\nbackend = "ort-cuda"')], "jetpack7-orin", r'onnxruntime-gpu: set it to "trt"\n'),
+        ([("[policy]", '[policy]\nbackend = "ort_cuda"')], "debian12-amd64", r'onnxruntime-gpu: set it to "ort"\n'),
         ([], "jetpack9-orin", r'target "jetpack9-orin": there is none, did you mean "jetpack'),
         ([('name = "gripper"', 'name = "hand"')], "debian12-amd64", r"joint 5 of the robot is hand"),
     ],
