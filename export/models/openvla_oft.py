@@ -110,12 +110,13 @@ class OpenVlaOft(Prismatic):
 
         Inputs as `act`; returns embeddings [B, L + H·D + 1, W] and their mask.
         """
-        text = self.language.embed(F.pad(tokens, (0, 1), value=STOP))
+        text = self.language.embed(torch.cat([tokens, torch.full_like(tokens[:, :1], STOP)], dim=1))
         extra = None if state is None else self.state_proj(state)[:, None, :]
         prompt, mask = self.sequence(pixels, text[:, :-1], token_mask, extra)
         slots = self.config.horizon * self.config.action_dims
+        zeros = torch.zeros_like(prompt[:, :1]).expand(-1, slots, -1)
         return (
-            torch.cat([F.pad(prompt, (0, 0, 0, slots)), text[:, -1:]], dim=1),
+            torch.cat([prompt, zeros, text[:, -1:]], dim=1),
             torch.cat([mask, torch.ones_like(mask[:, :1]).expand(-1, slots + 1)], dim=1),
         )
 
