@@ -152,7 +152,7 @@ def _infer(robot: Robot, bundle: Path, parts: ExitStack) -> Link:
     )
     parts.callback(inference.stop)
     prompt = policy.prompt(INSTRUCTION)
-    inference.start(prompt)
+    inference.start(prompt, robot.deadlines.hung_ms / 1e3)
     link.request = Request(1, prompt)
     return link
 

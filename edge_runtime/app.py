@@ -24,6 +24,7 @@ from edge_runtime.config import Robot
 from edge_runtime.control_socket import ControlSocket
 from edge_runtime.devices import make_bus, make_camera, make_estop, make_hand
 from edge_runtime.ensemble import Ensemble
+from edge_runtime.errors import InferenceHung
 from edge_runtime.estop import EstopThread
 from edge_runtime.events import EventQueue
 from edge_runtime.fit import check_fit
@@ -72,8 +73,9 @@ def run_robot(
     It starts DISARMED without `autostart`. Devices and policy are those that `robot` names, unless they are given. With
     `beside` the run also ends when that returns, and what it raises is raised here. Raises `EdgeError` and
     `DriverError`, one line each and before anything moves, for whatever does not fit or does not answer. Where the loop
-    itself ends with an exception, `rescue` is given the record before that is raised. What the policy sees and answers
-    goes to the folder `record_to` where one is given. `alive` is the control thread's (`ControlLoop`).
+    itself ends with an exception, or for an inference that never ends (`InferenceHung`), `rescue` is given the record
+    before that is raised. What the policy sees and answers goes to the folder `record_to` where one is given. `alive`
+    is the control thread's (`ControlLoop`).
     """
     failure: Exception | None = None
     with ExitStack() as parts:
@@ -104,7 +106,8 @@ def run_robot(
             part.start()
         calibrated.check_cameras(robot)
         parts.callback(session.inference.stop)
-        session.inference.start(session.policy.prompt(robot.policy.instruction or robot.name))
+        prompt = session.policy.prompt(robot.policy.instruction or robot.name)
+        session.inference.start(prompt, robot.deadlines.hung_ms / 1e3)
         _wait_for_frames(session.cameras)
         housekeeping = Housekeeping(control, session.handle, session.events, session.kept, session.black_box)
         parts.callback(housekeeping.stop)
@@ -123,10 +126,14 @@ def run_robot(
                 failure = error
         ended_ns = session.clock.now_ns()
     record = session.record(ended_ns)
+    if hung := loop.hung or session.inference.hung:
+        failure = InferenceHung(f"{failure}; {hung}" if failure else hung)
     if failure is not None:
-        if rescue is not None:
-            rescue(record)
-        raise failure
+        try:
+            if rescue is not None:
+                rescue(record)
+        finally:  # a report that cannot be written must not hide that a thread hangs
+            raise failure
     return record
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -27,7 +28,7 @@ from edge_runtime.commands import (
     talk,
     update,
 )
-from edge_runtime.errors import EdgeError, printable
+from edge_runtime.errors import EdgeError, InferenceHung, printable
 from edge_runtime.suggest import did_you_mean
 
 SECTIONS: tuple[tuple[str, tuple[click.Command, ...]], ...] = (
@@ -77,7 +78,11 @@ def edge(ctx: click.Context) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns the exit code: 0 done, 2 something to mend, 130 interrupted."""
+    """Run the command line. Returns the exit code: 0 done, 2 something to mend, 130 interrupted.
+
+    After `InferenceHung` it does not return: everything is written by then, and nothing of this process may wait for
+    the thread that hangs, or for its device.
+    """
     try:
         answer = edge.main(args=argv, prog_name="edge", standalone_mode=False)
         return answer if isinstance(answer, int) else 0
@@ -90,6 +95,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except click.ClickException as error:
         return _say(_usage(error), 2)
+    except InferenceHung as error:
+        try:
+            _say(str(error), 2)
+        finally:
+            os._exit(2)
     except (EdgeError, DriverError) as error:
         return _say(str(error), 2)
     except OSError as error:

@@ -258,6 +258,9 @@ class Deadlines(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """How long a camera may show the same picture to the last bit while the arm moves; 0: for ever."""
     inference_ms: Milliseconds = 250.0
     """Longest inference."""
+    hung_ms: Annotated[float, Meta(gt=0, le=600_000)] = 10_000.0
+    """An inference in flight for longer than this never ends, and the process does; longer than `inference_ms` and
+    `coast_ms` together."""
     chunk_age_ms: Milliseconds = 600.0
     """Age of the frame behind the running chunk at which RUN becomes COAST."""
     tick_ms: Milliseconds = 5.0

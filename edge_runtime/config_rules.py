@@ -108,6 +108,12 @@ def _control(robot: Robot) -> Iterator[str]:
             f"deadlines.stuck_ms: {robot.deadlines.stuck_ms:g} would end a healthy process: "
             f"must be more than two control periods, {2 * period_ms:g} ms"
         )
+    coasts_ms = robot.deadlines.inference_ms + robot.deadlines.coast_ms
+    if robot.deadlines.hung_ms <= coasts_ms:
+        yield (
+            f"deadlines.hung_ms: {robot.deadlines.hung_ms:g} would end a process that only coasts: "
+            f"must be more than inference_ms and coast_ms together, {coasts_ms:g} ms"
+        )
     size = len(os.fsencode(robot.control.socket))
     if size > SOCKET_PATH_BYTES:
         yield f"control.socket: {robot.control.socket} has {size} bytes, a socket's path at most {SOCKET_PATH_BYTES}"

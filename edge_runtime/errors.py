@@ -35,6 +35,17 @@ class InstructionError(EdgeError):
     """An instruction that the policy cannot take."""
 
 
+class InferenceHung(EdgeError):
+    """An inference never ends. So the process must, by `os._exit`: what Python does at its own end, destructors of
+    whatever is on the device, may wait for the same device for ever."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"{why}: it hangs, so the process ends: see what dmesg says of its device; "
+            "a policy that is only slow needs a longer deadlines.hung_ms"
+        )
+
+
 class ObservationError(EdgeError):
     """A frame or a state is missing that the policy cannot do without."""
 

@@ -14,7 +14,7 @@ from edge_runtime.black_box.rings import Chunks
 from edge_runtime.clock import Clock
 from edge_runtime.delay import Delay
 from edge_runtime.ensemble import Ensemble
-from edge_runtime.errors import MalformedTokens, UnreachablePose
+from edge_runtime.errors import InferenceHung, MalformedTokens, UnreachablePose
 from edge_runtime.events import Report
 from edge_runtime.limits import Floats
 from edge_runtime.link import IDLE, Link, Request
@@ -31,8 +31,11 @@ WARM_UPS = 2
 """Inferences before the first that counts: the first ones allocate, compile or page in."""
 IDLE_S = 0.05
 """How long the thread sleeps at most before it looks for a request again."""
+WARM_S = 60.0
+"""How much longer the warm-up may take than its inferences: the first of a big model reads it from the disk, on a GPU
+loads its kernels. Nothing moves meanwhile."""
 JOIN_S = 2.0
-"""How long the end of the run waits for an inference in flight, which may never end."""
+"""How long the thread may take to end when no inference is in flight any more."""
 PAUSE_S = 0.1
 """How long it leaves a policy alone that has just failed."""
 
@@ -92,20 +95,33 @@ class Inference:
         self._thread = helper(self._run, "inference")
         self._warm = threading.Event()
         self._broken: Exception | None = None
+        self._hung_s = 0.0
+        self.hung = ""
+        """Why the thread was not waited for any longer, empty where it was not left behind in an inference."""
 
-    def start(self, prompt: Prompt) -> None:
-        """Start the thread and wait until the policy is warm; raises what the policy raised where it cannot infer."""
-        self._warm_prompt = prompt
+    def start(self, prompt: Prompt, hung_s: float) -> None:
+        """Start the thread and wait until the policy is warm; raises what the policy raised where it cannot infer.
+
+        An inference in flight for longer than `hung_s` never ends. Raises `InferenceHung` for one of the warm-up.
+        """
+        self._warm_prompt, self._hung_s = prompt, hung_s
         self._thread.start()
-        self._warm.wait()
+        warm_s = WARM_S + WARM_UPS * hung_s
+        if not self._warm.wait(warm_s):
+            self.hung = f"no answer to the inferences of the warm-up within {warm_s:g} s"
+            raise InferenceHung(self.hung)
         if self._broken is not None:
             raise self._broken
 
     def stop(self) -> None:
-        """End the thread, after the inference in flight."""
+        """End the thread, after the inference in flight: `hung` where that never ends."""
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(JOIN_S)
+        if self._thread.is_alive() and not self.hung:
+            began_ns = self._link.inference_started_ns
+            flight_s = (self._clock.now_ns() - began_ns) / 1e9 if began_ns else 0.0
+            self._thread.join(JOIN_S + max(0.0, self._hung_s - flight_s))
+            if self._thread.is_alive():
+                self.hung = f"inference still in flight at the end of the run, limit {1e3 * self._hung_s:g} ms"
 
     def infer(self, request: Request) -> bool:
         """One inference for `request`, if there is something new to see. A failure is an event, never raised.

@@ -36,7 +36,7 @@ from edge_runtime.safety import Limiter
 from edge_runtime.silence import Silence
 from edge_runtime.states import SAFE, Command, State
 from edge_runtime.torque import Pet, Torque
-from edge_runtime.watchdog import Readings, Watchdog
+from edge_runtime.watchdog import HUNG, Readings, Watchdog
 
 HEALTH_S = 1.0
 """Every motor's health is read about once in this time: temperatures change over many seconds, and a current that
@@ -113,6 +113,8 @@ class ControlLoop:
         self._health_ticks = max(1, int(HEALTH_S * robot.control.rate_hz / len(limits.names)))
         self._insist_ticks = max(1, int(INSIST_S * robot.control.rate_hz))
         self._closing = ""
+        self.hung = ""
+        """Why no inference will ever end again, which ends the loop; empty while that is not so."""
         self._send = Delay(SEND_SHARE)
         follow_ns = calibrated.actuator_delay_ns(robot)
         self._actuator_ns = (follow_ns or 0) if robot.policy.actions == "positions" else 0
@@ -280,6 +282,9 @@ class ControlLoop:
             director.go(happening, self.watchdog.cause)
         elif happening := director.due():
             director.go(happening, happening.value)
+        if hung := self.watchdog.hung(director.mode, now):
+            self.hung = hung
+            self.close(f"{HUNG}: {hung}")
 
     def _strain(self, now_ns: int) -> str:
         """Which joint has stalled or is overloaded; it yields at once, before the rest of the arm has stopped."""

@@ -21,6 +21,8 @@ LATE_CHUNKS = 3.5
 """The same for the frame behind the running chunk."""
 STUCK_MS = 10_000.0
 """Nothing can be broken: a machine that is busy with something else is no reason to end."""
+HUNG_MS = 60_000.0
+"""Nor is a policy that takes so long on a computer that is no robot's."""
 _SIGMAS = 4.0
 """How far from its mean an action may be; one between two statistics is at most at those, in the model's units 1."""
 
@@ -55,6 +57,7 @@ def describe(spec: PolicySpec, takes: Sequence[Take], rate_hz: float, bundle: Pa
             frozen_ms=0.0,  # the footage does not know how this arm moves
             chunk_age_ms=max(usual.chunk_age_ms, LATE_CHUNKS * period_ms),
             stuck_ms=STUCK_MS,
+            hung_ms=HUNG_MS,
         ),
         episode=config.Episode(timeout_s=86_400.0),
         black_box=config.BlackBox(folder=""),

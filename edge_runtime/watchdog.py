@@ -18,6 +18,9 @@ QUIET_NS = 1_000_000_000
 """What is late or fails again sooner than this after the last time is no new event: a bus that answers every other
 cycle, or a machine that wakes every other tick late, would fill the record, and is counted anyway."""
 
+HUNG = "inference hung"
+"""Name of the event that ends the process."""
+
 
 class Arrow:
     """One arrow's deadline. Being late counts once, and again after it was in time; it is no new event for `QUIET_NS`.
@@ -108,6 +111,7 @@ class Watchdog:
         ]
         self._chunk = Arrow("chunk late", "frame behind the chunk is {:.1f} ms old", deadlines.chunk_age_ms, report)
         self._inference = Arrow("inference late", "inference in flight for {:.1f} ms", deadlines.inference_ms, report)
+        self._hung = Arrow(HUNG, "inference in flight for {:.1f} ms", deadlines.hung_ms, report)
         self._coast = Arrow("coast late", "coasting for {:.1f} ms", deadlines.coast_ms, report)
         self._hand = Arrow("hand late", "newest reading of the hand is {:.1f} ms old", deadlines.hand_age_ms, report)
         self._of_task = (*self._frames, *self._frozen, self._chunk, self._inference, self._coast)
@@ -135,6 +139,12 @@ class Watchdog:
             arrow.late = False
         return None
 
+    def hung(self, mode: Mode, now: Readings) -> str:
+        """Why no inference will ever end again, empty where one may. In every mode, except that nobody who drives the
+        arm by hand loses it for that."""
+        flight_ns = 0 if mode.state is State.TAKEOVER else _flight_ns(now)
+        return self._hung.cause if self._hung.check(flight_ns, now.now_ns) else ""
+
     def _running(self, now: Readings) -> Happening | None:
         late = self._late(now)
         return self._because(Happening.LATE, late) if late else None
@@ -152,8 +162,7 @@ class Watchdog:
     def _late(self, now: Readings) -> str:
         """The cause of the first arrow that is late. All are asked, so that each is counted."""
         cause = now.inference_failure
-        flight_ns = now.now_ns - now.inference_started_ns if now.inference_started_ns else 0
-        if self._inference.check(flight_ns, now.now_ns):
+        if self._inference.check(_flight_ns(now), now.now_ns):
             cause = cause or self._inference.cause
         for arrow, capture_ns in zip(self._frames, now.frame_ns, strict=True):
             if arrow.check(now.now_ns - capture_ns, now.now_ns):
@@ -189,6 +198,10 @@ class Watchdog:
     def counts(self) -> dict[str, int]:
         """How often each arrow became late: {"frame late": 2}."""
         counts: dict[str, int] = {}
-        for arrow in (self._tick, self._hand, *self._of_task):
+        for arrow in (self._tick, self._hand, self._hung, *self._of_task):
             counts[arrow.name] = counts.get(arrow.name, 0) + arrow.count
         return counts
+
+
+def _flight_ns(now: Readings) -> int:
+    return now.now_ns - now.inference_started_ns if now.inference_started_ns else 0

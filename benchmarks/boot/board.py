@@ -54,7 +54,7 @@ EDITS = {
     # An emulated processor, on a machine that others use as well.
     "rate_hz = 100": "rate_hz = 5",
     "serial_ms = 8.0": "serial_ms = 160.0\ntick_ms = 180.0\nframe_age_ms = 5000.0\n"
-    "inference_ms = 10000.0\nstall_ms = 5000.0",
+    "inference_ms = 10000.0\nhung_ms = 60000.0\nstall_ms = 5000.0",
     "stuck_ms = 1500.0": "stuck_ms = 5000.0",
     "timeout_s = 15.0": "timeout_s = 15.0\n\n[black_box]\nframes_hz = 0",
 }

@@ -63,6 +63,7 @@ serial_ms = 80.0
 tick_ms = 90.0
 frame_age_ms = 10000.0
 inference_ms = 10000.0
+hung_ms = 60000.0
 stuck_ms = 20000.0
 
 [[buses]]

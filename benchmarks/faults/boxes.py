@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.faults.cases import HOLD, SAFE
-from benchmarks.faults.rig import POLL_S, Seen
+from benchmarks.faults.rig import ENDED, POLL_S, Seen
 from edge_runtime.black_box.box import AFTER_NS
 from edge_runtime.config import Robot
 
@@ -27,6 +27,8 @@ def due(seen: Sequence[Seen]) -> int:
     for one in seen:
         began_ns.setdefault(one.state.partition(" ")[0], one.t_ns)
     hold_ns, safe_ns = began_ns.get(HOLD), began_ns.get(SAFE)
+    if hold_ns is not None and safe_ns is None:
+        safe_ns = began_ns.get(ENDED)  # between two looks
     if hold_ns is None or safe_ns is None:
         return int(hold_ns is not None or safe_ns is not None)
     return 1 if safe_ns - hold_ns < AFTER_NS else 2

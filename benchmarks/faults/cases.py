@@ -136,6 +136,10 @@ def _ends(name: str, make: Step, due: Due) -> Case:
 CASES = (
     _inference("inference stalls", "stall"),
     _inference("inference crashes", "crash"),
+    replace(  # not `aged`: the safe action comes when everything has long been at rest
+        _inference("inference never ends", "hang"),
+        ends=(ENDED,), mend=nothing, back=(), aged=False, watch_s=14.0,
+    ),
     replace(
         _inference(f"inference takes {SLOW_S:g} s more", "slow"),
         ends=(RUN, COAST), back=(), coasts=False, aged=False, watch_s=3.0,

@@ -4,9 +4,9 @@
 
 Everything else is the program itself: its command line, threads, drivers, signals. The saboteur does what only code
 inside a process can do to it, when a line comes through the named pipe `PIPE`: `think KIND` (what inferences do from
-now on: well, stall, crash or slow) and `grab SECONDS` (a thread keeps the interpreter lock for so long, and leaves it
-alone for `PAUSE_S`). SIGUSR1 blocks the thread that gets it, which is the control thread, and SIGUSR2 raises in it what
-nobody expects.
+now on: well, stall, crash, slow or hang) and `grab SECONDS` (a thread keeps the interpreter lock for so long, and
+leaves it alone for `PAUSE_S`). SIGUSR1 blocks the thread that gets it, which is the control thread, and SIGUSR2 raises
+in it what nobody expects.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class Saboteur(Sway):
     def infer(self, observation: Observation, chunk_out: Floats) -> None:
         while self.kind == "stall":
             time.sleep(POLL_S)
+        if self.kind == "hang":
+            block()
         if self.kind == "crash":
             raise RuntimeError("the inference library has failed")
         if self.kind == "slow":

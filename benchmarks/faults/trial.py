@@ -182,7 +182,8 @@ def _motion(case: Case, rig: Rig, result: Result, trace: Trace, fault_ns: int) -
     robot, after = rig.config, trace.between(fault_ns - 20_000_000, trace.rows["t_ns"][-1])
     speed = trace.between(0, fault_ns).speed()
     period_s = 1.0 / robot.control.rate_hz
-    goes_on_s = 2.0 * period_s if ENDED in case.ends else (result.allowed_ms - LOOK_MS) / 1e3 + period_s
+    at_once = ENDED in case.ends and not case.coasts
+    goes_on_s = 2.0 * period_s if at_once else (result.allowed_ms - LOOK_MS) / 1e3 + period_s
     goes_on_s += robot.deadlines.coast_ms / 1e3 if case.coasts else 0.0
     moved, bound = after.moved(fault_ns), bounds.may_move(robot, speed, goes_on_s)
     powered = [index for index in range(len(robot.joints)) if index not in case.limp]

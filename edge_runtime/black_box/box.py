@@ -30,9 +30,11 @@ from edge_runtime.realtime import RealtimeReport
 from edge_runtime.record import Event
 from edge_runtime.recording import seal
 from edge_runtime.states import State
+from edge_runtime.watchdog import HUNG
 
 FAULTS = (State.HOLD.name, State.SAFE.name)
-CONTROL_FAILED = "control failed"
+ENDINGS = ("control failed", HUNG)
+"""Events that are no state: the run ends in SAFE after them."""
 AFTER_NS = 1_000_000_000
 """What follows belongs to it: a stop takes half a second."""
 JOIN_S = 15.0
@@ -98,10 +100,10 @@ class BlackBox:
         """Keep an event; a HOLD or SAFE is an incident, to be written a little later."""
         self.rings.events.add(event)
         state = event.name.partition(" ")[0]
-        if event.name != CONTROL_FAILED and (state not in FAULTS or event.cause == self._closing()):
+        if event.name not in ENDINGS and (state not in FAULTS or event.cause == self._closing()):
             return
         if self._pending is None:
-            self._pending = Trigger(State.SAFE.name if event.name == CONTROL_FAILED else state, event.cause, event.t_ns)
+            self._pending = Trigger(State.SAFE.name if event.name in ENDINGS else state, event.cause, event.t_ns)
         elif state == State.SAFE.name:  # it came of the same
             self._pending = msgspec.structs.replace(self._pending, state=state)
 

@@ -110,6 +110,7 @@ def looks(*states: tuple[float, str]) -> list[Seen]:
         (looks((0.0, "RUN (task)"), (0.2, "HOLD"), (1.1, "SAFE")), 1),
         (looks((0.0, "RUN (task)"), (0.2, "HOLD"), (1.3, "SAFE")), 2),
         (looks((0.0, "RUN (task)"), (0.2, "SAFE"), (0.3, "ended")), 1),
+        (looks((0.0, "RUN (task)"), (0.2, "HOLD"), (9.0, "ended")), 2),
     ],
 )
 def test_how_many_black_boxes_a_fault_has_to_leave(seen: list[Seen], due: int) -> None:

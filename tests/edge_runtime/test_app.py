@@ -18,7 +18,7 @@ from edge_runtime import app
 from edge_runtime.clock import MonotonicClock
 from edge_runtime.config import Motion
 from edge_runtime.devices import bus_settings, camera_settings
-from edge_runtime.errors import BundleError, CommandError, EdgeError, InstructionError
+from edge_runtime.errors import BundleError, CommandError, EdgeError, InferenceHung, InstructionError
 from edge_runtime.record import RunRecord
 from tests.edge_runtime.calibrations import LATENCY, keep
 from tests.edge_runtime.fakes import FakeBus, FakeCamera, FakePolicy, spec
@@ -235,6 +235,19 @@ def test_a_run_that_fails_leaves_its_record_all_the_same(tmp_path: Path, monkeyp
             parts.robot, seconds=5, policy=parts.policy, cameras=parts.cameras, buses=[parts.bus], rescue=kept.append
         )
     assert [event.name for record in kept for event in record.events][-2:] == ["control failed", "black box"]
+
+
+def test_a_record_that_cannot_be_kept_does_not_hide_why_the_run_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.ControlLoop, "run", lambda loop, seconds: setattr(loop, "hung", "in flight for a day"))
+    parts = Parts(tmp_path)
+
+    def full(_record: RunRecord) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(InferenceHung, match="in flight for a day: it hangs, so the process ends: "):
+        app.run_robot(parts.robot, policy=parts.policy, cameras=parts.cameras, buses=[parts.bus], rescue=full)
 
 
 def test_a_bundle_that_is_not_there(tmp_path: Path) -> None:

@@ -116,6 +116,14 @@ SPOILED = [
         "stuck_ms = 20",
         "deadlines.stuck_ms: 20 would end a healthy process: must be more than two",
     ),
+    (
+        "frame_age_ms = 200.0",
+        "inference_ms = 400\ncoast_ms = 600\nhung_ms = 1000",
+        "deadlines.hung_ms: 1000 would end a process that only coasts: must be more than inference_ms and coast_ms "
+        "together, 1000 ms",
+    ),
+    ("frame_age_ms = 200.0", "inference_ms = 9000", "deadlines.hung_ms: 10000 would end a process that only coasts: "),
+    ("frame_age_ms = 200.0", "hung_ms = 0", "deadlines.hung_ms: expected float > 0.0, got 0"),
     ("timeout_s = 12.5", "timeout_s = nan", "episode.timeout_s: "),
     ("timeout_s = 12.5", "timeout_s = inf", "episode.timeout_s: expected float <= 86400.0, got inf"),
     (

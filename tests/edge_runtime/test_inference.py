@@ -17,7 +17,7 @@ from edge_runtime.bundle_spec import PolicySpec, VectorSpec
 from edge_runtime.clock import FakeClock
 from edge_runtime.delay import COLD
 from edge_runtime.ensemble import Ensemble
-from edge_runtime.errors import MalformedTokens
+from edge_runtime.errors import InferenceHung, MalformedTokens
 from edge_runtime.inference import WARM_UPS, Inference
 from edge_runtime.link import IDLE, Link, Request
 from edge_runtime.observation import CameraThread, Observer
@@ -27,6 +27,7 @@ from tests.edge_runtime.fakes import DT_NS, HORIZON, FakeCamera, FakePolicy, pro
 
 MS = 1_000_000
 JOINTS = ("a", "b", "c")
+HUNG_S = 10.0
 
 
 class Bench:
@@ -183,7 +184,7 @@ def test_an_ensemble_publishes_the_mean_of_what_chunks_say() -> None:
 def test_a_camera_that_the_robot_has_not_is_no_part_of_what_the_policy_sees() -> None:
     """Its buffer is the policy's to mask or to blacken; passed on as a frame it would count as one."""
     bench = Bench(policy=spec(JOINTS, ("base", "wrist")))
-    bench.inference.start(prompt("warm"))
+    bench.inference.start(prompt("warm"), HUNG_S)
     bench.inference.stop()
     assert bench.infer()
     assert len(bench.policy.seen) == WARM_UPS + 1
@@ -351,7 +352,7 @@ def test_a_policy_that_says_the_task_is_done_publishes_no_chunk_and_is_not_asked
 
 def test_the_thread_warms_up_uncounted_then_waits_for_a_request() -> None:
     bench = Bench()
-    bench.inference.start(prompt("warm"))
+    bench.inference.start(prompt("warm"), HUNG_S)
     assert len(bench.policy.seen) == WARM_UPS
     assert bench.inferences.total == 0
     assert bench.link.chunks.take() is None
@@ -368,14 +369,14 @@ def test_a_policy_that_cannot_infer_at_all_says_so_at_the_start() -> None:
     bench = Bench()
     bench.policy.act = boom
     with pytest.raises(ValueError, match="out of memory"):
-        bench.inference.start(prompt("warm"))
+        bench.inference.start(prompt("warm"), HUNG_S)
     bench.inference.stop()
 
 
 def test_malformed_tokens_of_the_warm_up_are_no_reason_not_to_start() -> None:
     bench = Bench()
     bench.policy.act = malformed
-    bench.inference.start(prompt("warm"))
+    bench.inference.start(prompt("warm"), HUNG_S)
     bench.inference.stop()
     assert len(bench.policy.seen) == WARM_UPS
     assert bench.inference.malformed == 0
@@ -407,3 +408,38 @@ def test_what_fails_beside_the_policy_is_a_failure_too_and_the_thread_goes_on(
     assert bench.link.inference_started_ns == 0
     monkeypatch.undo()
     assert bench.infer()
+
+
+def test_a_warm_up_that_never_ends_says_so_and_is_not_waited_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WARM_S", 0.01)
+    bench, back = Bench(), threading.Event()
+    bench.policy.act = lambda o, out: back.wait()
+    with pytest.raises(InferenceHung, match=r"^no answer to the inferences of the warm-up within 0.21 s: it hangs, "):
+        bench.inference.start(prompt("warm"), 0.1)
+    bench.inference.stop()
+    assert bench.inference.hung
+    back.set()
+
+
+@pytest.mark.parametrize(("hung_s", "hung"), [(9.9, True), (99.0, False)])
+def test_the_end_waits_for_the_inference_in_flight_until_it_never_ends(
+    monkeypatch: pytest.MonkeyPatch, hung_s: float, hung: bool
+) -> None:
+    monkeypatch.setattr(module, "JOIN_S", 0.0)
+    bench, began, back = Bench(), threading.Event(), threading.Event()
+    bench.inference.start(prompt("warm"), hung_s)
+
+    def act(_observation: Observation, _out: np.ndarray) -> None:
+        bench.clock.advance(10_000 * MS)
+        began.set()
+        back.wait()
+
+    bench.policy.act = act
+    bench.link.request = bench.request
+    bench.camera.read()
+    assert began.wait(5.0)
+    if not hung:
+        threading.Timer(0.05, back.set).start()
+    bench.inference.stop()
+    assert bool(bench.inference.hung) is hung
+    back.set()

@@ -96,6 +96,26 @@ def test_arrows_are_judged_only_during_a_task(post: Post, name: str, in_time: di
     assert post.watchdog.counts()[name] == 0
 
 
+@pytest.mark.parametrize("mode", [m for m in states.TRANSITIONS if m.state is not states.State.TAKEOVER], ids=str)
+def test_an_inference_that_never_ends_is_found_in_every_mode(post: Post, mode: Mode) -> None:
+    post.now.inference_started_ns = NOW - 10_000 * MS
+    assert post.watchdog.hung(mode, post.now) == ""
+    post.now.inference_started_ns -= 1
+    for _ in range(2):
+        assert post.watchdog.hung(mode, post.now) == "inference in flight for 10000.0 ms, limit 10000 ms"
+    assert post.events == [("inference hung", "inference in flight for 10000.0 ms, limit 10000 ms")]
+    assert post.watchdog.counts()["inference hung"] == 1
+    post.now.inference_started_ns = 0
+    assert post.watchdog.hung(mode, post.now) == ""
+
+
+@pytest.mark.parametrize("mode", [states.TAKEN, states.TAKEN_TASK], ids=str)
+def test_nobody_loses_the_arm_they_drive_for_an_inference_that_never_ends(post: Post, mode: Mode) -> None:
+    post.now.inference_started_ns = NOW - 20_000 * MS
+    assert post.watchdog.hung(mode, post.now) == ""
+    assert post.watchdog.hung(states.READY, post.now)
+
+
 def test_lateness_of_an_earlier_task_is_not_that_of_this_one(post: Post) -> None:
     for count in (1, 2):
         assert post.judge(chunk_ns=NOW - 700 * MS) is Happening.LATE
@@ -300,6 +320,29 @@ def test_run_coast_hold_when_inference_hangs() -> None:
     rig.tick(200)
     assert rig.mode == "HOLD"
     assert rig.bus.torque
+
+
+def test_hold_safe_and_the_end_when_inference_never_ends() -> None:
+    rig = Rig(robot(deadlines={"hung_ms": 2_000.0}))
+    rig.run_task()
+    began_ns = rig.link.inference_started_ns = rig.clock.now_ns()
+    rig.loop.run()
+    assert rig.clock.now_ns() - began_ns == pytest.approx(2_000 * MS, abs=20 * MS)
+    assert rig.loop.hung == rig.named("inference hung")[0]
+    assert [event.name for event in rig.events][-3:] == ["HOLD", "inference hung", "SAFE"]
+    assert rig.named("SAFE") == [f"inference hung: {rig.loop.hung}"]
+    assert rig.bus.safe
+
+
+def test_what_a_person_had_ended_before_stops_first_when_inference_never_ends() -> None:
+    rig = Rig(robot(deadlines={"hung_ms": 1_300.0}))
+    rig.run_task()
+    rig.link.inference_started_ns = rig.clock.now_ns() - 1_250 * MS
+    rig.say("done")
+    rig.loop.run()
+    assert [event.name for event in rig.events][-4:] == ["RUN (park)", "inference hung", "HOLD (park)", "SAFE"]
+    assert np.abs(np.diff(rig.emitted(), axis=0)[-1]).max() < 1e-4
+    assert rig.bus.safe
 
 
 def test_behind_a_chunk_that_ends_the_arm_comes_to_rest_and_a_fresh_chunk_takes_it_on() -> None:

@@ -22,7 +22,7 @@ STARTS, START_LIMIT_S = 5, 6 * 3600
 """Five failures within six hours, however slow the starts, and it stays down, with the safe action done. An end that
 was asked for is none, and those before it are forgotten (unit.py)."""
 APART_S = 10.0
-"""Ending inference, cameras and hand; the black box has a limit of its own."""
+"""Ending threads, cameras and hand; the inference in flight and the black box have limits of their own."""
 PYTHON_S = 5.0
 """Until a Python that starts on a busy machine has read robot.toml."""
 
@@ -35,11 +35,13 @@ def watchdog_s(robot: Robot) -> int:
 
 
 def stop_s(robot: Robot) -> int:
-    """The longer of: the service's own end (the call in progress, the stop, the safe action, everything put away), and
-    `edge safe-stop` after it. systemd gives each of the two this time (systemd.service(5), TimeoutStopSec=)."""
+    """The longer of: the service's own end (the call in progress, the stop, the safe action, the inference in flight,
+    everything put away), and `edge safe-stop` after it. systemd gives each of the two this time (systemd.service(5),
+    TimeoutStopSec=)."""
     lines = len(robot.buses)
     stop = max(stop.duration_s for stop in longest_stops(robot)) + TICKS / robot.control.rate_hz
     action = buses.ATTEMPTS * buses.ACTION_NS / 1e9 * lines
-    own = longest_call_s(lines) + stop + action + APART_S + box.JOIN_S
+    inference = robot.deadlines.hung_ms / 1e3
+    own = longest_call_s(lines) + stop + action + inference + APART_S + box.JOIN_S
     after = PYTHON_S + safe_stop.ATTEMPTS * (safe_stop.ATTEMPT_NS / 1e9 + safe_stop.PAUSE_S) * lines
     return math.ceil(max(own, after))

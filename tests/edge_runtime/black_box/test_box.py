@@ -161,10 +161,11 @@ def test_the_end_of_a_run_is_no_incident_and_other_states_are_none(rig: Rig) -> 
     assert rig.files() == []
 
 
-def test_a_control_thread_that_failed_is_one_though_the_run_ends(rig: Rig) -> None:
+@pytest.mark.parametrize("name", ["control failed", "inference hung"])
+def test_what_ends_the_run_by_itself_is_one(rig: Rig, name: str) -> None:
     rig.tick(10)
-    rig.closing = "control thread failed: ZeroDivisionError: a bug"
-    rig.see("control failed", rig.closing)
+    rig.closing = f"{name}: for a reason"
+    rig.see(name, rig.closing)
     rig.see("SAFE", rig.closing)
     rig.box.stop()
     (one,) = rig.files()

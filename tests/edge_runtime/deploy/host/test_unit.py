@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edge_runtime.deploy import systems
@@ -164,6 +165,12 @@ def test_two_buses_get_more_time_than_one(tmp_path: Path) -> None:
     two = changed(((f'port = "{"./arm"}"', f'port = "{ARM}"'), ("[[buses]]", f"{null}{joint}[[buses]]")), tmp_path)
     assert waits.watchdog_s(two) == 16  # (1 + 10 + 0.5) / (3/4)
     assert waits.stop_s(two) > waits.stop_s(one)
+
+
+def test_the_end_waits_for_an_inference_until_it_never_ends(tmp_path: Path) -> None:
+    one = robot("serial", tmp_path)
+    slow = msgspec.structs.replace(one, deadlines=msgspec.structs.replace(one.deadlines, hung_ms=30_000.0))
+    assert waits.stop_s(slow) == waits.stop_s(one) + 20
 
 
 def test_the_safe_action_fits_into_its_time_and_slow_failures_are_counted_too(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from edge_runtime.deploy.models.store import Store
 from edge_runtime.deploy.update.keygen import keygen
 from edge_runtime.errors import CommandError
 from tests.edge_runtime import tiny_bundle
-from tests.edge_runtime.deploy.service.serve_fake import TICKS
+from tests.edge_runtime.deploy.service.serve_fake import HANG, TICKS
 from tests.edge_runtime.engines import onnx_bundle
 from tests.edge_runtime.process import Process
 from tests.edge_runtime.run_fake import ABSENT
@@ -35,6 +35,7 @@ frame_age_ms = 5000
 inference_ms = {inference_ms}
 chunk_age_ms = 5000
 coast_ms = 20000
+hung_ms = 60000
 tick_ms = 5000
 stuck_ms = 30000
 
@@ -231,6 +232,23 @@ def test_what_ended_badly_waits_for_a_person_in_spite_of_autostart(host: Host) -
     assert not host.mark.exists()
     host.start().until("RUN", "task")
     assert host.mark.read_text().startswith("runs ")
+
+
+def test_after_an_inference_that_never_ends_the_next_start_waits_for_a_person(host: Host) -> None:
+    robot_toml(host.folder, inference_ms=300, autostart="true", instruction='"go"')
+    file = host.folder / "robot.toml"
+    file.write_text(file.read_text().replace("coast_ms = 20000\nhung_ms = 60000", "coast_ms = 200\nhung_ms = 2000"))
+    robot = host.start(HANG)
+    host.until("READY=1")
+    robot.until("RUN", "task")
+    (host.folder / HANG).touch()
+    assert host.wait() == 2
+    assert robot.calls[-1] == "safe_action"
+    assert "limit 2000 ms: it hangs, so the process ends" in robot.errors.splitlines()[-1]
+    assert len(list((host.folder / "state" / "reports").glob("*/report.json"))) >= 1
+    robot = host.start()
+    assert robot.until("DISARMED")["torque"] == "not taken by this run"
+    assert host.mark.read_text() == "crashed\n"
 
 
 def test_what_a_person_disarmed_no_deployment_arms(
