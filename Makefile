@@ -69,6 +69,11 @@ boot-test-ab: .venv/.dev ## update a PC with two system slots, badly, forged, wi
 compile-matrix: .venv/.dev ## every graph of every family and precision through TensorRT-RTX for SM86; no GPU needed
 	@$(VENV) -m benchmarks.compile_matrix
 
+.PHONY: gpu-check
+gpu-check: ## backends, answers and speed on this machine's NVIDIA GPU; OPTIONS="--model pi0"; skipped without one
+	@test -n "$(PYTHON)" || { echo "no python3 of 3.10 to 3.13 found" >&2; exit 2; }
+	@bash .ci/gpu-check $(PYTHON) $(OPTIONS)
+
 .PHONY: seams
 seams: .venv/.export ## how chunks are joined, by how long the policy takes: table, docs/seams.svg; up to 2 h, resumes
 	@$(VENV) -m benchmarks.seams
@@ -79,7 +84,7 @@ demo-policy: .venv/.export ## train the demo checkpoint anew: up to 2 h on two c
 
 .PHONY: clean
 clean: ## remove what was built and installed; keeps runs/
-	@rm -rf .venv .venv-3.* edge_runtime/*.so build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	@rm -rf .venv .venv-3.* .venv-gpu edge_runtime/*.so build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.%: $(SETTINGS)
