@@ -27,6 +27,10 @@ class BackendError(EdgeError):
     """An inference backend is missing or refused a graph."""
 
 
+class DeviceLost(BackendError):
+    """The GPU has failed for good: it takes no more work from this process, which must end as for `InferenceHung`."""
+
+
 class UpdateError(EdgeError):
     """A system update that cannot be made, or that this robot does not take."""
 
@@ -60,3 +64,10 @@ class UnreachablePose(EdgeError):
 
 class CommandError(EdgeError):
     """A command that did not reach the running robot, or that it cannot take now."""
+
+
+def fatal(error: BaseException | None) -> InferenceHung | DeviceLost | None:
+    """The error after which the process must end that `error` is, or that was being handled when it was raised."""
+    if error is None or isinstance(error, (InferenceHung, DeviceLost)):
+        return error
+    return fatal(error.__context__)

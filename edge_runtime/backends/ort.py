@@ -13,8 +13,9 @@ import numpy as np
 
 from edge_runtime.backends.base import Backend, Buffer, Feeds, Graph, feed_buffers
 from edge_runtime.backends.cuda import ort_library
+from edge_runtime.backends.cuda.backend import GpuBackend
 from edge_runtime.backends.cuda.gpu import gpu
-from edge_runtime.backends.cuda.graph import GpuBackend, GpuGraph
+from edge_runtime.backends.cuda.graph import GpuGraph
 from edge_runtime.backends.program.tensor import Kind
 from edge_runtime.errors import BackendError, one_line
 

@@ -14,8 +14,9 @@ import msgspec
 import numpy as np
 
 from edge_runtime.backends.base import Feeds
+from edge_runtime.backends.cuda.backend import GpuBackend
 from edge_runtime.backends.cuda.gpu import gpu
-from edge_runtime.backends.cuda.graph import GpuBackend, GpuGraph
+from edge_runtime.backends.cuda.graph import GpuGraph
 from edge_runtime.backends.program.tensor import Kind, Tensor
 from edge_runtime.bundle import MANIFEST
 from edge_runtime.engines.api import Api, load_api, place_here
@@ -34,6 +35,10 @@ _DTYPES: dict[str, type[np.generic]] = {
 }
 
 
+ALIGNED = 256
+"""Bytes, of memory that TensorRT is given (NvInferRuntime.h, `setTensorAddress`); the driver gives no other."""
+
+
 class TrtGraph(GpuGraph):
     """One engine with its context, in memory that is allocated once: tensors, weights, and activations."""
 
@@ -46,7 +51,7 @@ class TrtGraph(GpuGraph):
         self._activations = gpu().private((engine.device_memory_size_v2,), np.dtype(np.uint8), f"{path}: activations")
         self._context = _context(path, api, engine, self._activations)
         for name, tensor in self.at.items():
-            if not self._context.set_tensor_address(name, tensor.address):
+            if tensor.address % ALIGNED or not self._context.set_tensor_address(name, tensor.address):
                 raise BackendError(f"{path}: {api.name} does not take the memory of {name}")
 
     def enqueue(self) -> None:
@@ -113,7 +118,9 @@ def _context(path: Path, api: Api, engine: Any, activations: Tensor) -> Any:
     log = api.log()
     context = engine.create_execution_context(api.trt.ExecutionContextAllocationStrategy.USER_MANAGED)
     if context is None:
-        raise BackendError(f"{path}: {api.name} cannot run it: {api.why(log)}")
+        why = api.why(log)
+        said = f"{path}: {api.name} cannot run it: {why}"
+        raise BackendError(gpu().lacking(str(path)) if api.no_memory(why) else said)
     context.set_device_memory(activations.address, activations.nbytes)
     if not getattr(context, "is_stream_capturable", lambda _: True)(gpu().stream):  # TensorRT-RTX alone asks
         raise BackendError(f"{path}: {api.name} cannot run it in a CUDA graph; run edge compile with --rebuild")

@@ -80,6 +80,7 @@ def _configure(api: Api, config: Any, options: BuildOptions, arch: str) -> None:
         config.num_compute_capabilities = 1
         config.set_compute_capability(getattr(trt.ComputeCapability, arch.upper()), 0)
         config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)  # it would allocate while a CUDA graph is captured
+    config.max_aux_streams = 0  # all of an inference is on one stream
     config.clear_flag(trt.BuilderFlag.TF32)  # float32 is float32, not rounded to 10 bits before it is multiplied
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     config.builder_optimization_level = options.optimisation_level

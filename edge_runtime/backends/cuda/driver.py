@@ -5,10 +5,13 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from edge_runtime.errors import BackendError, one_line
+from edge_runtime.errors import BackendError, DeviceLost, one_line
 
 NO_MEMORY = 2
 """CUDA_ERROR_OUT_OF_MEMORY."""
+LASTING = frozenset({214, 220, 700, 702, 710, *range(714, 720)})
+"""Errors of cuda.h after which all work of this process is refused: memory or links that cannot be corrected, an
+address, instruction or assertion in a kernel, a launch that failed or took too long."""
 _INSTALL = "pip install '.[cuda]' in the checkout"
 
 
@@ -36,6 +39,13 @@ def call(name: str, *arguments: Any) -> Any:
     if int(status):
         raise CudaError(name, int(status), _meaning(status))
     return found[0] if len(found) == 1 else tuple(found) or None
+
+
+def refusal(error: CudaError, where: str) -> BackendError:
+    """What `error` is to whoever asked for a run; `where` says what was run."""
+    if error.code in LASTING:
+        return DeviceLost(f"{where}: {error}: the GPU takes no more work from this process: start it again")
+    return BackendError(f"{where}: {error}")
 
 
 def _meaning(status: Any) -> str:

@@ -111,14 +111,18 @@ class Gpu:
         except CudaError as error:
             if error.code != NO_MEMORY:
                 raise
+            if function == "cuMemHostAlloc" and not self.integrated:
+                mib = math.ceil(size / _MIB)
+                raise BackendError(f"{what}: this computer has no {mib} MiB that can be page-locked for it") from error
             raise BackendError(self.lacking(what, size)) from error
 
-    def lacking(self, what: str, size: int) -> str:
-        """Says that `what` asked for `size` bytes that the GPU has not."""
+    def lacking(self, what: str, size: int = 0) -> str:
+        """Says that `what` asked for `size` bytes (0: nobody knows) that the GPU has not."""
         free, total = self.memory()
+        asked = f"no {math.ceil(size / _MIB)} MiB" if size else "no memory"
         return (
-            f"{what}: the GPU has no {math.ceil(size / _MIB)} MiB left for it: {free // _MIB} of {total // _MIB} MiB "
-            "are free; quantize the bundle, or stop what else uses the GPU"
+            f"{what}: the GPU has {asked} left for it: {free // _MIB} of {total // _MIB} MiB are free; quantize the "
+            "bundle, or stop what else uses the GPU"
         )
 
 
@@ -153,6 +157,7 @@ def gpu() -> Gpu:
     try:
         return Gpu()
     except CudaError as error:
-        raise BackendError(f"no GPU can be reached from here: {error}; is its driver loaded?") from error
+        remedy = "stop what else uses it" if error.code == NO_MEMORY else "is its driver loaded?"
+        raise BackendError(f"no GPU can be reached from here: {error}; {remedy}") from error
     except RuntimeError as error:  # what cuda-bindings raises where there is no driver to load
         raise BackendError(f"no GPU can be reached from here: {one_line(error)}") from error

@@ -1,27 +1,28 @@
 """A graph on the GPU: where its inputs and outputs are, and what is copied when.
 
-What the CPU writes is page-locked. Where it and the GPU share their memory, a graph reads it in place: a frame is
-written once. A card reads it across the bus instead, so there a program begins by copying it to the card. Everything
-else, keys and values among it, is in the GPU's own memory.
+What the CPU writes is page-locked. Where it and the GPU share their memory, a graph reads it in place. A card would
+read it across the bus, so there a program begins by copying it to the card. Everything else, keys and values among it,
+is in the GPU's own memory.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.backends.base import Backend, Buffer, Feeds, Graph, feed_sources
+from edge_runtime.backends.base import Buffer, Feeds, Graph, feed_sources
 from edge_runtime.backends.cuda import kernels
-from edge_runtime.backends.cuda.driver import CudaError
+from edge_runtime.backends.cuda.driver import CudaError, refusal
 from edge_runtime.backends.cuda.gpu import gpu
-from edge_runtime.backends.cuda.program import GpuProgram
-from edge_runtime.backends.program.program import Program
-from edge_runtime.backends.program.steps import Copy, Step
+from edge_runtime.backends.program.steps import Copy
 from edge_runtime.backends.program.tensor import Kind, Tensor
 from edge_runtime.errors import BackendError
+
+WARM_UPS = 2
+"""Runs before a capture: a library allocates, tunes and loads kernels in its first ones, which a capture forbids."""
 
 
 class GpuGraph(Graph):
@@ -45,6 +46,14 @@ class GpuGraph(Graph):
         self._pinned = pinned  # lives as long as its arrays
         self.uploads = tuple(Copy(pinned[name], read[name]) for name in read if read[name] is not pinned[name])
         """What brings `inputs` to the GPU."""
+        self._cold = WARM_UPS
+
+    def warm_up(self) -> None:
+        """Run it as often as a capture needs it to have run. The GPU is current."""
+        for _ in range(self._cold):
+            self.enqueue()
+            gpu().wait()
+            self._cold -= 1
 
     @abstractmethod
     def enqueue(self) -> None:
@@ -59,7 +68,7 @@ class GpuGraph(Graph):
                 self.enqueue()
                 here.wait()
         except CudaError as error:
-            raise BackendError(f"{self.path}: failed while it ran: {error}") from error
+            raise refusal(error, f"{self.path}: failed while it ran") from error
 
     def tensor(self, name: str) -> Tensor:
         return self.at[name]
@@ -93,19 +102,3 @@ class _Fetched(Mapping[str, Buffer]):
 
     def __len__(self) -> int:
         return len(self._tensors)
-
-
-class GpuBackend(Backend):
-    """A backend whose graphs are on the GPU."""
-
-    def shared(self, shape: tuple[int, ...], dtype: type[np.generic]) -> Tensor:
-        return gpu().shared(shape, np.dtype(dtype), "the policy's observations and actions")
-
-    def private(self, shape: tuple[int, ...], dtype: type[np.generic]) -> Tensor:
-        return gpu().private(shape, np.dtype(dtype), "the policy's steps")
-
-    def constant(self, values: Buffer) -> Tensor:
-        return gpu().filled(values, "the policy's constants")
-
-    def program(self, steps: Iterable[Step]) -> Program:
-        return GpuProgram(steps)

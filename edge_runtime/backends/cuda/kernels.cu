@@ -26,7 +26,7 @@ extern "C" __global__ void remember(
 }
 
 // The token of the highest of `size` logits, of equal ones the first, into *token and written[*count], and *count += 1; -1
-// is written where a logit is not finite. One block of THREADS threads.
+// is written where a logit is not finite, and nothing behind that. One block of THREADS threads.
 #define THREADS 256
 extern "C" __global__ void choose(
     const float *logits, const long long *ids, unsigned int size, long long *token, long long *written,
@@ -54,7 +54,7 @@ extern "C" __global__ void choose(
             finite[me] = finite[me] && finite[me + half];
         }
     }
-    if (me == 0 && *count >= 0 && *count < most) {
+    if (me == 0 && *count >= 0 && *count < most && (*count == 0 || written[*count - 1] != -1)) {
         long long chosen = ids[finite[0] ? places[0] : 0];
         *token = chosen;
         written[*count] = finite[0] ? chosen : -1;

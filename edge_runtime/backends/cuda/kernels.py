@@ -69,6 +69,7 @@ def _module() -> Any:
     return call("cuModuleLoadData", text + b"\0")
 
 
+@functools.cache
 def load() -> None:
     """Do each kernel once to nothing. The driver loads a kernel when it is first launched, and not in a capture."""
     nothing = gpu().private((8,), np.dtype(np.int64), "the policy's steps")

@@ -1,4 +1,6 @@
-"""A program as one CUDA graph: captured when it is made, after it has run once as it is; then one launch a run.
+"""A program as one CUDA graph: captured when it is made, after its graphs have run as they are; then one launch a run.
+
+What stands between graphs is first done by a run: to make a program changes nothing but its graphs' outputs.
 
 CUDA's waits have no deadline. A run that takes too long is seen by the watchdog, which judges how long an inference has
 been in flight; nothing here can end one that hangs.
@@ -6,24 +8,19 @@ been in flight; nothing here can end one that hangs.
 
 from __future__ import annotations
 
+import gc
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from edge_runtime.backends.cuda import kernels
-from edge_runtime.backends.cuda.driver import CudaError, call, driver
+from edge_runtime.backends.cuda.driver import NO_MEMORY, CudaError, call, driver, refusal
 from edge_runtime.backends.cuda.gpu import gpu
+from edge_runtime.backends.cuda.graph import GpuGraph
 from edge_runtime.backends.program.program import Program, Watch
 from edge_runtime.backends.program.steps import Run, Step
 from edge_runtime.errors import BackendError
-
-if TYPE_CHECKING:
-    from edge_runtime.backends.cuda.graph import GpuGraph
-
-WARM_UPS = 2
-"""Runs of each graph before the capture: a library allocates, tunes and loads kernels in its first ones, which a
-capture forbids. What stands between graphs is not done: to make a program changes nothing but their outputs."""
 
 
 class GpuProgram(Program):
@@ -34,12 +31,10 @@ class GpuProgram(Program):
         self._here = gpu()
         self._name = " → ".join(dict.fromkeys(step.name for step in self.steps if isinstance(step, Run))) or "copies"
         self._uploads = tuple(upload for graph in self._graphs() for upload in graph.uploads)
-        with self._told("failed while it ran"):
+        with self._told(_FAILED):
             kernels.load()
             for graph in self._graphs():
-                for _ in range(WARM_UPS):
-                    graph.enqueue()
-                    self._here.wait()
+                graph.warm_up()
         with self._told("cannot be captured as a CUDA graph"):
             self._captured = self._capture()
 
@@ -48,7 +43,7 @@ class GpuProgram(Program):
         call("cuGraphLaunch", self._captured, self._here.stream)
 
     def run(self, times: int = 1, watch: Watch | None = None) -> None:
-        with self._told("failed while it ran"):
+        with self._told(_FAILED):
             for _ in range(times):
                 if watch is None:
                     self.launch()
@@ -58,7 +53,7 @@ class GpuProgram(Program):
 
     def _graphs(self) -> Iterator[GpuGraph]:
         """Each graph once, in order."""
-        yield from dict.fromkeys(cast("GpuGraph", step.graph) for step in self.steps if isinstance(step, Run))
+        yield from dict.fromkeys(_on_gpu(step) for step in self.steps if isinstance(step, Run))
 
     def _enqueue(self, watch: Watch | None = None) -> None:
         for upload in self._uploads:
@@ -67,20 +62,14 @@ class GpuProgram(Program):
             if not isinstance(step, Run):
                 kernels.enqueue(step)
                 continue
-            cast("GpuGraph", step.graph).enqueue()
+            _on_gpu(step).enqueue()
             if watch is not None:
                 watch(step.name, step.graph)
 
     def _capture(self) -> Any:
-        cuda, stream = driver(), self._here.stream
-        call("cuStreamBeginCapture", stream, cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
-        try:
-            self._enqueue()
-        except BaseException:
-            with suppress(CudaError):
-                _destroy("cuGraphDestroy", call("cuStreamEndCapture", stream))
-            raise
-        graph = call("cuStreamEndCapture", stream)
+        stream = self._here.stream
+        with _no_collection():
+            graph = self._recorded(stream)
         try:
             captured = call("cuGraphInstantiate", graph, 0)
         finally:
@@ -90,14 +79,51 @@ class GpuProgram(Program):
         self._here.wait()
         return captured
 
+    def _recorded(self, stream: int) -> Any:
+        """All steps as a graph that nobody has run."""
+        call("cuStreamBeginCapture", stream, driver().CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
+        try:
+            self._enqueue()
+        except BaseException:
+            with suppress(CudaError):
+                _destroy("cuGraphDestroy", call("cuStreamEndCapture", stream))
+            raise
+        return call("cuStreamEndCapture", stream)
+
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:
-        """The GPU is current; what the driver refuses is told of this program."""
+        """The GPU is current; what the driver or a library refuses is told of this program."""
+        where = f"{self._name}: {what}"
         try:
             with self._here.current():
                 yield
         except CudaError as error:
-            raise BackendError(f"{self._name}: {what}: {error}") from error
+            if error.code == NO_MEMORY:
+                raise BackendError(self._here.lacking(where)) from error
+            raise refusal(error, where) from error
+        except BackendError as error:  # a library's, which names its graph
+            raise error if what == _FAILED else BackendError(f"{where}: {error}") from error
+
+
+_FAILED = "failed while it ran"
+
+
+def _on_gpu(step: Run) -> GpuGraph:
+    assert isinstance(step.graph, GpuGraph), f"{step.name} is not on the GPU"
+    return step.graph
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Within the block nothing is collected: what frees memory of the GPU would end a capture."""
+    gc.collect()
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _destroy(function: str, thing: Any) -> None:

@@ -7,8 +7,9 @@ to the last bit: no product is fused with the sum that it goes into.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,12 +60,14 @@ class Add(Step):
     target: Tensor
     change: Tensor
     times: np.float32
-    _product: NDArray[np.float32] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         assert self.target.shape == self.change.shape
         assert self.target.dtype == self.change.dtype == np.float32
-        object.__setattr__(self, "_product", np.zeros(self.target.shape, np.float32))
+
+    @cached_property
+    def _product(self) -> NDArray[np.float32]:
+        return np.zeros(self.target.shape, np.float32)
 
     def do(self) -> None:
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is judged by whoever reads it
@@ -106,7 +109,8 @@ class Choose(Step):
     """Write the token of the highest logit, of equal ones the first: `token` = `written`[`count`] = it, `count` += 1.
 
     `ids` [n] has the token of each of the `logits` float32 [1, n]; tokens are int64, `token` is [1, 1]. Where a logit
-    is not finite, `NONE` is written and `token` is the first of `ids`. Where `written` is full, nothing is done.
+    is not finite, `NONE` is written and `token` is the first of `ids`. Behind that, or where `written` is full, nothing
+    is written.
     """
 
     logits: Tensor
@@ -114,18 +118,20 @@ class Choose(Step):
     token: Tensor
     written: Tensor
     count: Tensor
-    _finite: NDArray[Any] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         assert self.logits.shape == (1, self.ids.size)
         assert self.logits.dtype == np.float32
         assert self.token.size == self.count.size == 1
         assert all(t.dtype == np.int64 for t in (self.ids, self.token, self.written, self.count))
-        object.__setattr__(self, "_finite", np.zeros(self.logits.shape, np.bool_))
+
+    @cached_property
+    def _finite(self) -> NDArray[np.bool_]:
+        return np.zeros(self.logits.shape, np.bool_)
 
     def do(self) -> None:
         count = int(self.count.host[0])
-        if not 0 <= count < self.written.size:
+        if not 0 <= count < self.written.size or (count and self.written.host[count - 1] == NONE):
             return
         np.isfinite(self.logits.host, out=self._finite)
         finite = bool(self._finite.all())

@@ -63,7 +63,9 @@ class Tensor:
 
     def __getitem__(self, at: int | slice) -> Tensor:
         """Row `at` of the first axis, or consecutive rows: the same memory."""
-        begin, end, _ = (slice(at, at + 1) if isinstance(at, int) else at).indices(self.shape[0])
+        begin, end, step = (slice(at, at + 1) if isinstance(at, int) else at).indices(self.shape[0])
+        assert begin < end, f"row {at} of {self.shape[0]}"
+        assert step == 1
         rest = self.shape[1:]
         return replace(
             self,

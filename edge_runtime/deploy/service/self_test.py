@@ -32,12 +32,15 @@ class Once(Wrapped):
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend)
-        self._loaded: dict[Path, Graph] = {}
+        self._loaded: dict[Path, tuple[Graph, tuple[object, ...]]] = {}
 
     def load(self, path: Path, feeds: Feeds | None = None, inner: Collection[str] = ()) -> Graph:
+        asked = (feeds or {}, tuple(inner))
         if path not in self._loaded:
-            self._loaded[path] = self.wrapped.load(path, feeds, inner)
-        return self._loaded[path]
+            self._loaded[path] = self.wrapped.load(path, feeds, inner), asked
+        graph, before = self._loaded[path]
+        assert asked == before, f"{path} has the same feeds in each policy"
+        return graph
 
     def forget(self) -> None:
         """Graphs that no policy has any more can go."""

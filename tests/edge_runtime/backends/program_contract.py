@@ -58,6 +58,11 @@ class ProgramContract:
         backend.program([Copy(rows[2], target[0][3:]), Copy(rows[1:3], target[1])]).run()
         assert get(backend, target).tolist() == [[0, 0, 0, 6, 7, 8], [3, 4, 5, 6, 7, 8]]
 
+    @pytest.mark.parametrize("at", [4, slice(2, 2), slice(0, 4, 2), slice(4, 9)])
+    def test_there_are_no_rows_but_its_own_in_a_row(self, at: int | slice) -> None:
+        with pytest.raises(AssertionError):
+            self.backend().private((4, 3), np.float32)[at]
+
     @FEW
     @given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=40), st.floats(-3, 3, width=32))
     def test_a_product_is_rounded_before_it_is_added(self, numbers: list[float], times: float) -> None:
@@ -109,6 +114,16 @@ class ProgramContract:
     @pytest.mark.parametrize("count", [-1, 3])
     def test_nothing_is_written_where_there_is_no_room(self, count: int) -> None:
         assert self.chosen(np.ones((1, 4), np.float32), count) == (0, [], count)
+
+    def test_nothing_is_written_behind_a_token_that_could_not_be_chosen(self) -> None:
+        backend, logits = self.backend(), np.array([[1.0, 3.0, 2.0]], np.float32)
+        bad, good = put(backend, np.full((1, 3), np.nan, np.float32)), put(backend, logits)
+        written, ids = backend.shared((4,), np.int64), backend.constant(np.arange(7, 10))
+        token, at = put(backend, np.zeros((1, 1), np.int64)), put(backend, np.zeros(1, np.int64))
+        steps = [Choose(given, ids, token, written, at) for given in (good, bad, good)]
+        backend.program(steps).run()
+        assert written.host.tolist() == [8, NONE, 0, 0]
+        assert get(backend, at).tolist() == [2]
 
     def chosen(self, logits: Array, count: int) -> tuple[int, list[int], int]:
         """The token, what was written beside zeros, and the count afterwards."""

@@ -15,19 +15,20 @@ import numpy as np
 import pytest
 
 from edge_runtime.backends.base import Backend
+from edge_runtime.backends.cuda.backend import GpuBackend
 from edge_runtime.backends.cuda.gpu import gpu
-from edge_runtime.backends.cuda.graph import GpuBackend, GpuGraph
-from edge_runtime.backends.cuda.program import WARM_UPS, GpuProgram
+from edge_runtime.backends.cuda.graph import WARM_UPS, GpuGraph
+from edge_runtime.backends.cuda.program import GpuProgram
 from edge_runtime.backends.program.steps import Add, Copy, Run
 from edge_runtime.backends.program.tensor import Kind, Tensor
-from edge_runtime.errors import BackendError
+from edge_runtime.errors import BackendError, DeviceLost
 from tests.edge_runtime.backends import simulated
 from tests.edge_runtime.engines.fakes import Machine
 from tests.edge_runtime.memory import growth
 
 Array = np.ndarray[Any, Any]
 ROW = Kind((3,), np.dtype(np.float32))
-ILLEGAL, NOT_PERMITTED, OUT_OF_MEMORY = 700, 800, 2
+ILLEGAL, INVALID, OUT_OF_MEMORY = 700, 1, 2
 RUN = Counter(
     ("cuCtxPushCurrent", "cuGraphLaunch", "cuEventRecord", "cuEventSynchronize", "cuCtxPopCurrent"),
 )
@@ -136,12 +137,48 @@ def test_the_interpreter_lock_is_released_while_it_waits(made: Rig) -> None:
 
 
 def test_what_fails_in_a_run_is_told_of_its_graphs(made: Rig) -> None:
-    simulated.fail("cuEventSynchronize", ILLEGAL)
-    with pytest.raises(BackendError, match=r"^first → second: failed while it ran: cuEventSynchronize: CUDA_ERROR_ILL"):
-        made.program.run()
-    simulated.fail("cuGraphLaunch", OUT_OF_MEMORY)
-    with pytest.raises(BackendError, match=r"^first → second: failed while it ran: cuGraphLaunch: CUDA_ERROR_OUT_OF_M"):
+    simulated.fail("cuGraphLaunch", INVALID)
+    with pytest.raises(
+        BackendError, match=r"^first → second: failed while it ran: cuGraphLaunch: CUDA_ERROR_INVALID_V"
+    ):
         made.program.run(times=3)
+    assert made.run(1.0) == 2.0
+
+
+def test_a_gpu_that_has_failed_for_good_is_lost(made: Rig) -> None:
+    """Whoever runs a policy must know that it is no use to ask again."""
+    simulated.enqueue(gpu().stream, lambda: [][0])  # noqa: PLE0643  work that fails, as a bad address does
+    for _ in range(2):
+        with pytest.raises(
+            DeviceLost, match=r"^first → second: failed while it ran: .*LAUNCH_FAILED.* start it again$"
+        ):
+            made.program.run()
+    with pytest.raises(DeviceLost, match=r"^first: failed while it ran: "):
+        made.first.run()
+
+
+def test_a_collection_does_not_end_a_capture(machine: Machine) -> None:
+    """Garbage may own memory of the GPU, and freeing that is what a capture forbids."""
+    machine.install()
+    backend, graph = NoLibrary(), Double("third")
+    used = simulated.used_bytes()
+    litter: list[Any] = [backend.private((64,), np.float32)]
+    litter.append(litter)
+    del litter
+    later = iter([lambda: None] * WARM_UPS + [lambda: [object() for _ in range(100_000)]])
+    graph.before = lambda: next(later)()  # noqa: PLW0108  another one each time
+    thresholds = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        GpuProgram([Run("third", graph)]).run()
+        assert gc.isenabled()
+    finally:
+        gc.set_threshold(*thresholds)
+    assert simulated.used_bytes() < used + 64 * 4
+
+
+def offended() -> None:
+    raise BackendError("third.onnx: operation not permitted when stream is capturing")
 
 
 @pytest.mark.parametrize(
@@ -152,8 +189,9 @@ def test_what_fails_in_a_run_is_told_of_its_graphs(made: Rig) -> None:
             lambda: gpu().private((1,), np.dtype(np.uint8), "a test"),
             "cuMemAlloc: CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
         ),
+        (offended, r"third\.onnx: operation not permitted when"),
     ],
-    ids=["waits", "allocates"],
+    ids=["waits", "allocates", "says so"],
 )
 def test_what_cannot_be_captured_is_said_and_harms_nothing(
     machine: Machine, offence: Callable[[], object], refusal: str
@@ -166,6 +204,22 @@ def test_what_cannot_be_captured_is_said_and_harms_nothing(
     with pytest.raises(BackendError, match=rf"^third: cannot be captured as a CUDA graph: {refusal}"):
         GpuProgram([Run("third", graph)])
     assert before.run(1.0) == 2.0
+
+
+@pytest.mark.parametrize("function", ["cuGraphInstantiateWithFlags", "cuGraphUpload", "cuModuleLoadData"])
+def test_memory_that_a_capture_lacks_is_told_with_what_is_left(machine: Machine, function: str) -> None:
+    machine.install()
+    graph = Double("third")
+    simulated.fail(function, OUT_OF_MEMORY)
+    with pytest.raises(
+        BackendError, match=r"^third: \w.*: the GPU has no memory left for it: 6\d of 64 MiB are free; q"
+    ):
+        GpuProgram([Run("third", graph)])
+
+
+def test_graphs_warm_up_once_however_many_programs_have_them(made: Rig) -> None:
+    GpuProgram(made.program.steps)
+    assert (made.first.done, made.second.done) == (WARM_UPS, WARM_UPS)
 
 
 def test_a_graph_that_cannot_run_is_said_before_anything_is_captured(machine: Machine) -> None:
@@ -182,13 +236,14 @@ def test_a_graph_by_itself_is_uploaded_run_and_waited_for(made: Rig) -> None:
     made.first.run()
     assert made.first.outputs["y"].tolist() == [8.0] * 3
     assert (list(made.first.outputs), len(made.first.outputs)) == (["y"], 1)
-    simulated.fail("cuEventRecord", NOT_PERMITTED)
+    simulated.fail("cuEventRecord", INVALID)
     with pytest.raises(BackendError, match=r"^first: failed while it ran: cuEventRecord: "):
         made.first.run()
 
 
-def test_memory_that_is_not_there_is_told_of_who_asked_for_it(machine: Machine) -> None:
-    machine.install(memory_bytes=1 << 20)
+@pytest.mark.parametrize("integrated", [True, False])
+def test_memory_that_is_not_there_is_told_of_who_asked_for_it(machine: Machine, integrated: bool) -> None:
+    machine.install(memory_bytes=1 << 20, integrated=integrated)
     backend = NoLibrary()
     with pytest.raises(
         BackendError, match=r"^the policy's steps: the GPU has no 2 MiB left for it: [01] of 1 MiB are f"
@@ -196,9 +251,8 @@ def test_memory_that_is_not_there_is_told_of_who_asked_for_it(machine: Machine) 
         backend.private((1 << 21,), np.uint8)
     with pytest.raises(BackendError, match=r"^the policy's constants: the GPU has no 2 MiB left for it: "):
         backend.constant(np.zeros(1 << 21, np.uint8))
-    with pytest.raises(
-        BackendError, match=r"^the policy's observations and actions: the GPU has no 2 MiB left for it: "
-    ):
+    whose = "the GPU has no 2 MiB left" if integrated else "this computer has no 2 MiB that can be page-locked"
+    with pytest.raises(BackendError, match=rf"^the policy's observations and actions: {whose} for it"):
         backend.shared((1 << 21,), np.uint8)
 
 
@@ -215,7 +269,7 @@ def test_page_locked_memory_lives_as_long_as_an_array_of_it(machine: Machine) ->
     assert simulated.used_bytes() == before
 
 
-def test_without_a_gpu_or_what_reaches_it_it_says_so(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_or_memory_for_a_context_it_says_so(machine: Machine) -> None:
     machine.install()
     machine.remove()
     with pytest.raises(

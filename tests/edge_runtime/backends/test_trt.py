@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 from collections.abc import Collection
 from pathlib import Path
 
@@ -24,11 +25,13 @@ from edge_runtime.onnx_nodes import read_nodes
 from tests.edge_runtime.backends import simulated
 from tests.edge_runtime.backends.contract import FLOAT, BackendContract, node, write
 from tests.edge_runtime.backends.program_contract import ProgramContract
-from tests.edge_runtime.engines.fakes import Machine, TensorRt
+from tests.edge_runtime.engines.fakes import Context, Machine, Named, TensorRt
 
 
 class Compiling(trt.Engine):
     """Builds the engine of a graph when it is first asked for; its folder becomes a bundle."""
+
+    arch = ""
 
     def load(self, path: Path, feeds: Feeds | None = None, inner: Collection[str] = ()) -> trt.TrtGraph:
         graphs = {file.stem: file.name for file in path.parent.glob("*.onnx")}
@@ -41,14 +44,19 @@ class Compiling(trt.Engine):
             raise BackendError(str(error)) from error
         with store.building():
             timing = store.folder / "timing"
-            made = build(api, path, nodes, key.options, arch="", timing=timing, tell=lambda part: None)
+            made = build(api, path, nodes, key.options, arch=self.arch, timing=timing, tell=lambda part: None)
             store.keep(store.stage(key, made.engine, seconds=made.seconds), held=False)
         return super().load(path, feeds, inner)
 
 
-@pytest.fixture(params=[True, False], ids=["integrated", "card"])
+class CompilingRtx(Compiling):
+    backend, arch = "trt_rtx", "sm89"
+
+
+@pytest.fixture(params=[("10.3.0", True), ("11.0", False)], ids=["10.3, integrated", "11.0, card"])
 def library(machine: Machine, request: pytest.FixtureRequest) -> TensorRt:
-    return machine.install("11.0", integrated=request.param)
+    version, integrated = request.param
+    return machine.install(version, integrated=integrated)
 
 
 @pytest.mark.usefixtures("library")
@@ -85,6 +93,29 @@ class TestTrt(BackendContract, ProgramContract):
         assert first.at["y"].array is None
 
 
+@pytest.fixture
+def rtx(machine: Machine) -> TensorRt:
+    return machine.install("1.7.1", rtx=True, integrated=False, capability=(8, 9), name="GeForce RTX 4090")
+
+
+@pytest.mark.usefixtures("rtx")
+class TestTrtRtx(BackendContract, ProgramContract):
+    engine = CompilingRtx
+
+    def test_an_engine_that_cannot_be_captured_is_refused_when_it_is_loaded(self, double: Path, rtx: TensorRt) -> None:
+        rtx.capturable = False
+        with pytest.raises(
+            BackendError, match=r"double\.onnx: TensorRT-RTX 1.7.1 cannot run it in a CUDA graph; run edge"
+        ):
+            CompilingRtx().load(double)
+
+    def test_it_is_built_to_allocate_nothing_by_itself_and_on_one_stream(self, double: Path, rtx: TensorRt) -> None:
+        CompilingRtx().load(double)
+        (config,) = rtx.configs
+        assert config.flags == {Named.REQUIRE_USER_ALLOCATION}
+        assert config.max_aux_streams == 0
+
+
 class TestMemory:
     def test_a_jetson_reads_in_place_what_the_cpu_writes(self, machine: Machine, double: Path) -> None:
         machine.install(integrated=True)
@@ -113,6 +144,27 @@ class TestMemory:
         library.full = "createInferRuntime: Error Code 2: OutOfMemory (Requested size was 24 bytes.)"
         with pytest.raises(BackendError, match=r"double-trt-.*\.engine: weights: the GPU has no 1 MiB left for it: 6"):
             trt.Engine().load(double)
+
+    @pytest.mark.parametrize(
+        ("said", "wanted"),
+        [
+            ("Error Code 2: OutOfMemory (Requested size was 9 bytes.)", "the GPU has no memory left for it: 6"),
+            ("Error Code 3: API Usage Error", "TensorRT 10.3.0 cannot run it: Error Code 3: API Usage Error"),
+        ],
+    )
+    def test_a_context_that_is_not_made_says_why(self, machine: Machine, double: Path, said: str, wanted: str) -> None:
+        library = machine.install()
+        library.no_context = said
+        with pytest.raises(BackendError, match=rf"double\.onnx: {re.escape(wanted)}"):
+            Compiling().load(double)
+
+    def test_memory_that_the_library_does_not_take_is_named(
+        self, machine: Machine, double: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        machine.install()
+        monkeypatch.setattr(Context, "set_tensor_address", lambda _self, name, _address: name != "y")
+        with pytest.raises(BackendError, match=r"double\.onnx: TensorRT 10.3.0 does not take the memory of y$"):
+            Compiling().load(double)
 
     def test_everything_is_given_back(self, machine: Machine, double: Path) -> None:
         machine.install()
@@ -145,7 +197,9 @@ def test_an_engine_that_does_not_fit_is_named_and_not_loaded(tmp_path: Path) -> 
         trt.Engine().load(path)
     engine.unlink()
     engine.with_suffix(".json").unlink()
-    with pytest.raises(BackendError, match=r"g.onnx: there is no engine for trt 11.0 on sm87, Orin; run `edge compile"):
+    with pytest.raises(
+        BackendError, match=r"g.onnx: there is no engine for trt 1\d\.\S+ on sm87, Orin; run `edge compile"
+    ):
         trt.Engine().load(path)
 
 
@@ -161,7 +215,9 @@ def test_a_graph_that_is_of_no_bundle(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("library")
 def test_what_the_library_does_not_load(tmp_path: Path) -> None:
     (tmp_path / "e.engine").write_bytes(b"nonsense")
-    with pytest.raises(BackendError, match=r"e.engine: TensorRT 11.0 does not load it: Serialization assertion failed"):
+    with pytest.raises(
+        BackendError, match=r"e.engine: TensorRT 1\d\.\S+ does not load it: Serialization assertion failed"
+    ):
         trt.Engine().open(tmp_path / "e.engine", tmp_path / "g.onnx")
 
 

@@ -48,7 +48,7 @@ class Flag(enum.IntEnum):
 
 
 class Named(enum.Enum):
-    WORKSPACE, TACTIC_DRAM, DETAILED, JSON, INPUT, OUTPUT, TF32, USER_MANAGED = range(8)
+    WORKSPACE, TACTIC_DRAM, DETAILED, JSON, INPUT, OUTPUT, TF32, USER_MANAGED, REQUIRE_USER_ALLOCATION = range(9)
 
 
 def session(data: bytes) -> Any:
@@ -110,6 +110,12 @@ class Config:
         self.flags = {Named.TF32}
         self.progress_monitor: Any = None
 
+    def set_compute_capability(self, capability: Any, _index: int) -> None:
+        self.capability = capability
+
+    def set_flag(self, flag: Any) -> None:
+        self.flags.add(flag)
+
     def clear_flag(self, flag: Any) -> None:
         self.flags.discard(flag)
 
@@ -130,12 +136,16 @@ class TensorRt:
     `wrong`: model → what its engine computes instead.
     """
 
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, rtx: bool = False) -> None:
         self.module = module = ModuleType("tensorrt")
+        self.capturable = True if rtx else None
+        """What a context says of that, None where it is not asked."""
         self.networks: list[Network] = []
         self.configs: list[Config] = []
         self.steps: list[Callable[[], None]] = [lambda: None]
         self.fails = ""
+        self.no_context = ""
+        """What it says instead of making a context."""
         self.full = ""
         """What it says of an engine for whose weights the GPU has no memory."""
         self.wrong: dict[bytes, bytes] = {}
@@ -150,6 +160,7 @@ class TensorRt:
             BuilderFlag=Named,
             ProfilingVerbosity=Named,
             ExecutionContextAllocationStrategy=Named,
+            ComputeCapability=SimpleNamespace(SM89="SM89"),
             LayerInformationFormat=Named,
             OnnxParser=OnnxParser,
             Builder=self._builder,
@@ -190,14 +201,14 @@ class TensorRt:
             if not found.startswith(HEAD):
                 log.log(Severity.ERROR, "Serialization assertion failed")
                 return None
-            return Engine(found.removeprefix(HEAD), self.told)
+            return Engine(found.removeprefix(HEAD), self, log)
 
         return SimpleNamespace(deserialize_cuda_engine=deserialize)
 
 
 class Engine:
-    def __init__(self, data: bytes, told: str) -> None:
-        self._session, self._told = session(data), told
+    def __init__(self, data: bytes, library: TensorRt, log: Any) -> None:
+        self._session, self._library, self._log = session(data), library, log
         self._sides = {x.name: (Named.INPUT, x) for x in self._session.get_inputs()}
         self._sides |= {x.name: (Named.OUTPUT, x) for x in self._session.get_outputs()}
         self.num_io_tensors = len(self._sides)
@@ -216,10 +227,17 @@ class Engine:
         return SimpleNamespace(name=_KINDS[self._sides[name][1].type][0])
 
     def create_engine_inspector(self) -> Any:
-        return SimpleNamespace(get_engine_information=lambda _format: self._told)
+        return SimpleNamespace(get_engine_information=lambda _format: self._library.told)
 
-    def create_execution_context(self, _strategy: Any) -> Context:
-        return Context(self._session, self._sides, self.device_memory_size_v2)
+    def create_execution_context(self, strategy: Any) -> Context | None:
+        assert strategy is Named.USER_MANAGED
+        if self._library.no_context:
+            self._log.log(Severity.ERROR, self._library.no_context)
+            return None
+        made = Context(self._session, self._sides, self.device_memory_size_v2)
+        if self._library.capturable is not None:
+            made.is_stream_capturable = lambda _stream: self._library.capturable  # type: ignore[attr-defined]
+        return made
 
 
 class Context:
@@ -234,8 +252,9 @@ class Context:
         simulated.memory(address, (size,), np.uint8)
 
     def set_tensor_address(self, name: str, address: int) -> bool:
+        assert address % 256 == 0
         self._addresses[name] = address
-        return True
+        return name in self._sides
 
     def execute_async_v3(self, stream: int) -> bool:
         try:
@@ -261,12 +280,12 @@ class Machine:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch, self._gpu = monkeypatch, ExitStack()
 
-    def install(self, version: str = "10.3.0", **gpu: Any) -> TensorRt:
-        """`gpu` is as in `simulated.present`: an Orin where nothing is said."""
+    def install(self, version: str = "10.3.0", *, rtx: bool = False, **gpu: Any) -> TensorRt:
+        """`gpu` is as in `simulated.present`: an Orin where nothing is said. `rtx`: it is TensorRT-RTX."""
         self.remove()
         self._gpu.enter_context(simulated.present(**gpu))
-        library = TensorRt(version)
-        self._monkeypatch.setitem(sys.modules, "tensorrt", library.module)
+        library = TensorRt(version, rtx)
+        self._monkeypatch.setitem(sys.modules, "tensorrt_rtx_bindings" if rtx else "tensorrt", library.module)
         return library
 
     def remove(self) -> None:
@@ -285,5 +304,5 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
 
 def forget() -> None:
     """The next call looks for libraries and GPU again."""
-    for cached in (api.load_api, gpu.gpu, kernels._module, kernels._kernel):
+    for cached in (api.load_api, gpu.gpu, kernels.load, kernels._module, kernels._kernel):
         cached.cache_clear()
