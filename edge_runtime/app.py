@@ -17,6 +17,7 @@ from drivers.motors.base import MotorBus
 from edge_runtime import calibrated, exchange, machine, realtime, signals
 from edge_runtime.action_space import action_space
 from edge_runtime.ahead import Running
+from edge_runtime.apart import apart
 from edge_runtime.arena import private
 from edge_runtime.black_box.box import BlackBox
 from edge_runtime.clock import MonotonicClock
@@ -24,7 +25,7 @@ from edge_runtime.config import Robot
 from edge_runtime.control_socket import ControlSocket
 from edge_runtime.devices import make_bus, make_camera, make_estop, make_hand
 from edge_runtime.ensemble import Ensemble
-from edge_runtime.errors import InferenceHung
+from edge_runtime.errors import DeviceLost, InferenceHung, fatal
 from edge_runtime.estop import EstopThread
 from edge_runtime.events import EventQueue
 from edge_runtime.fit import check_fit
@@ -73,68 +74,97 @@ def run_robot(
     It starts DISARMED without `autostart`. Devices and policy are those that `robot` names, unless they are given. With
     `beside` the run also ends when that returns, and what it raises is raised here. Raises `EdgeError` and
     `DriverError`, one line each and before anything moves, for whatever does not fit or does not answer. Where the loop
-    itself ends with an exception, or for an inference that never ends (`InferenceHung`), `rescue` is given the record
-    before that is raised. What the policy sees and answers goes to the folder `record_to` where one is given. `alive`
-    is the control thread's (`ControlLoop`).
+    has run and something fails, in it or as everything is taken apart, `rescue` is given the record before that is
+    raised; an inference that never ends (`InferenceHung`) and a device that is lost (`DeviceLost`) come before all
+    else. What the policy sees and answers goes to the folder `record_to` where one is given. `alive` is the control
+    thread's (`ControlLoop`).
     """
-    failure: Exception | None = None
-    with ExitStack() as parts:
-        control = ControlSocket(Path(robot.control.socket), int(robot.control.socket_mode, 8))
-        parts.callback(control.close)
-        session, stuck = _assemble(
-            robot,
-            policy or robot_policy(robot),
-            [make_camera(c) for c in robot.cameras] if cameras is None else cameras,
-            [make_bus(b) for b in robot.buses] if buses is None else buses,
-            [make_estop(e) for e in robot.estops] if estops is None else estops,
-            make_hand(robot) if hand is None else hand,
-            seconds,
-            record_to,
-            alive,
-        )
-        loop = session.loop
-        parts.callback(loop.buses.disconnect)
-        if session.black_box is not None:
-            parts.callback(session.black_box.stop)
-            session.black_box.start([line.bus for line in loop.buses.lines], session.cameras)
-        loop.buses.connect()
-        for line in loop.buses.lines:
-            for note in line.bus.notes:
-                _log.info("%s", note)
-        for part in (*session.cameras, *session.estops, *((session.hand,) if session.hand else ())):
-            parts.callback(part.stop)
-            part.start()
-        calibrated.check_cameras(robot)
-        parts.callback(session.inference.stop)
-        prompt = session.policy.prompt(robot.policy.instruction or robot.name)
-        session.inference.start(prompt, robot.deadlines.hung_ms / 1e3)
-        _wait_for_frames(session.cameras)
-        housekeeping = Housekeeping(control, session.handle, session.events, session.kept, session.black_box)
-        parts.callback(housekeeping.stop)
-        housekeeping.start()
-        if session.recording is not None:
-            parts.callback(session.recording.stop)
-            session.recording.start()
-        session.started_ns = session.clock.now_ns()
-        parts.enter_context(_companion(beside, session))
-        with signals.told(loop.close), realtime.obtain(robot.control.priority, robot.control.cpu) as settings, stuck:
-            _log.info("%s", settings)
-            session.machine.update(machine.describe(settings))
-            try:
-                loop.run(seconds)
-            except Exception as error:  # noqa: BLE001  raised again below, when everything is taken apart
-                failure = error
-        ended_ns = session.clock.now_ns()
-    record = session.record(ended_ns)
-    if hung := loop.hung or session.inference.hung:
-        failure = InferenceHung(f"{failure}; {hung}" if failure else hung)
-    if failure is not None:
+    session: Session | None = None
+    failure: BaseException | None = None
+    try:
+        with ExitStack() as parts:
+            control = ControlSocket(Path(robot.control.socket), int(robot.control.socket_mode, 8))
+            parts.callback(control.close)
+            session, stuck = _assemble(
+                robot,
+                policy or apart(lambda: robot_policy(robot)),
+                [make_camera(c) for c in robot.cameras] if cameras is None else cameras,
+                [make_bus(b) for b in robot.buses] if buses is None else buses,
+                [make_estop(e) for e in robot.estops] if estops is None else estops,
+                make_hand(robot) if hand is None else hand,
+                seconds,
+                record_to,
+                alive,
+            )
+            _run(session, parts, stuck, control, seconds, beside)
+    except BaseException as error:
+        if session is None:
+            raise
+        failure = error
+    assert session is not None
+    failure = _worst(session, failure)
+    if failure is None:
+        return session.record(session.ended_ns)
+    try:
+        if rescue is not None and session.ended_ns:
+            rescue(session.record(session.ended_ns))
+    finally:  # a report that cannot be written must not hide why the run failed
+        raise failure
+
+
+def _run(
+    session: Session,
+    parts: ExitStack,
+    stuck: realtime.StuckTimer,
+    control: ControlSocket,
+    seconds: float | None,
+    beside: Companion | None,
+) -> None:
+    """Connect and start everything, and run the loop. What is to be taken apart afterwards is left in `parts`."""
+    robot, loop = session.robot, session.loop
+    parts.callback(loop.buses.disconnect)
+    if session.black_box is not None:
+        parts.callback(session.black_box.stop)
+        session.black_box.start([line.bus for line in loop.buses.lines], session.cameras)
+    loop.buses.connect()
+    for line in loop.buses.lines:
+        for note in line.bus.notes:
+            _log.info("%s", note)
+    for part in (*session.cameras, *session.estops, *((session.hand,) if session.hand else ())):
+        parts.callback(part.stop)
+        part.start()
+    calibrated.check_cameras(robot)
+    parts.callback(session.inference.stop)
+    prompt = session.policy.prompt(robot.policy.instruction or robot.name)
+    session.inference.start(prompt, robot.deadlines.hung_ms / 1e3)
+    _wait_for_frames(session.cameras)
+    housekeeping = Housekeeping(control, session.handle, session.events, session.kept, session.black_box)
+    parts.callback(housekeeping.stop)
+    housekeeping.start()
+    if session.recording is not None:
+        parts.callback(session.recording.stop)
+        session.recording.start()
+    session.started_ns = session.clock.now_ns()
+    parts.enter_context(_companion(beside, session))
+    with signals.told(loop.close), realtime.obtain(robot.control.priority, robot.control.cpu) as settings, stuck:
+        _log.info("%s", settings)
+        session.machine.update(machine.describe(settings))
         try:
-            if rescue is not None:
-                rescue(record)
-        finally:  # a report that cannot be written must not hide that a thread hangs
-            raise failure
-    return record
+            loop.run(seconds)
+        finally:
+            session.ended_ns = session.clock.now_ns()
+
+
+def _worst(session: Session, failure: BaseException | None) -> BaseException | None:
+    """Why the run failed, None where it did not: first of all what the process cannot go on after."""
+    if (found := fatal(failure)) is not None:
+        return found
+    also = f"{failure}; " if failure is not None else ""
+    if lost := session.link.lost:
+        return DeviceLost(f"{also}{lost}")
+    if hung := session.loop.hung or session.inference.hung:
+        return InferenceHung(f"{also}{hung}")
+    return failure
 
 
 def _assemble(

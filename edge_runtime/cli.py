@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 
 from drivers.errors import DriverError
+from edge_runtime.apart import left_behind
 from edge_runtime.commands import (
     calibrate,
     cameras,
@@ -28,7 +30,7 @@ from edge_runtime.commands import (
     talk,
     update,
 )
-from edge_runtime.errors import EdgeError, InferenceHung, printable
+from edge_runtime.errors import EdgeError, fatal, printable
 from edge_runtime.suggest import did_you_mean
 
 SECTIONS: tuple[tuple[str, tuple[click.Command, ...]], ...] = (
@@ -80,12 +82,18 @@ def edge(ctx: click.Context) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code: 0 done, 2 something to mend, 130 interrupted.
 
-    After `InferenceHung` it does not return: everything is written by then, and nothing of this process may wait for
-    the thread that hangs, or for its device.
+    After a `fatal` error it does not return, nor where a thread was left behind in its device: everything is written
+    by then, and nothing of this process may wait for that thread, or for the device.
     """
+    code = _run(argv)
+    if left_behind():
+        _leave(code)
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
-        answer = edge.main(args=argv, prog_name="edge", standalone_mode=False)
-        return answer if isinstance(answer, int) else 0
+        return _edge(argv)
     except click.Abort:
         return _say("interrupted", 130)
     except KeyboardInterrupt:
@@ -95,17 +103,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except click.ClickException as error:
         return _say(_usage(error), 2)
-    except InferenceHung as error:
-        try:
-            _say(str(error), 2)
-        finally:
-            os._exit(2)
     except (EdgeError, DriverError) as error:
         return _say(str(error), 2)
     except OSError as error:
         if error.filename is None:
             raise
         return _say(f"{error.filename2 or error.filename}: {error.strerror}", 2)  # 2: where a rename leads
+
+
+def _edge(argv: Sequence[str] | None) -> int:
+    """The command's exit code. Ends the process after a `fatal` error, whatever that has led to."""
+    try:
+        answer = edge.main(args=argv, prog_name="edge", standalone_mode=False)
+    except BaseException as error:
+        if (found := fatal(error)) is not None:
+            try:
+                _say(str(found), 2)
+            finally:
+                _leave(2)
+        raise
+    return answer if isinstance(answer, int) else 0
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process without what Python does at its own end."""
+    try:
+        sys.stdout.flush()
+    finally:
+        os._exit(code)
 
 
 def _usage(error: click.ClickException) -> str:

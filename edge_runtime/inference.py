@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from edge_runtime.action_space import ActionSpace
 from edge_runtime.ahead import Running
+from edge_runtime.apart import INFERENCE
 from edge_runtime.black_box.rings import Chunks
 from edge_runtime.clock import Clock
 from edge_runtime.delay import Delay
 from edge_runtime.ensemble import Ensemble
-from edge_runtime.errors import InferenceHung, MalformedTokens, UnreachablePose
+from edge_runtime.errors import DeviceLost, InferenceHung, MalformedTokens, UnreachablePose
 from edge_runtime.events import Report
 from edge_runtime.limits import Floats
 from edge_runtime.link import IDLE, Link, Request
@@ -92,7 +93,7 @@ class Inference:
         self._watched_ns = 0
         """When a person's driving was last offered to the recording."""
         self._stop = threading.Event()
-        self._thread = helper(self._run, "inference")
+        self._thread = helper(self._run, INFERENCE)
         self._warm = threading.Event()
         self._broken: Exception | None = None
         self._hung_s = 0.0
@@ -126,14 +127,17 @@ class Inference:
     def infer(self, request: Request) -> bool:
         """One inference for `request`, if there is something new to see. A failure is an event, never raised.
 
-        A request whose task the policy has ended is not asked again.
+        A request whose task the policy has ended is not asked again, and a device that is lost not at all.
         """
         if request.prompt is None or request is self._link.terminated:
             return False
         try:
             if request.person:
                 return self._watch(request.prompt.instruction)
-            return self._infer(request, request.prompt)
+            return not self._link.lost and self._infer(request, request.prompt)
+        except DeviceLost as error:  # control's to tell
+            self.failed += 1
+            self._link.lost = str(error)
         except MalformedTokens as error:
             self.malformed += 1
             self._fail(request, str(error), "malformed action tokens")

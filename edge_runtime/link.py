@@ -47,6 +47,8 @@ class Link:
         """Heartbeat, written by inference: when the inference in flight began, 0 between two."""
         self.failure = (0, "")
         """Written by inference: the last request's number and why it failed, empty where it did not."""
+        self.lost = ""
+        """Written by inference: why its device takes no more work from this process, empty while it does."""
         self.terminated: Request | None = None
         """Written by inference: the last request whose task the policy said was done."""
 

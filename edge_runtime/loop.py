@@ -36,7 +36,7 @@ from edge_runtime.safety import Limiter
 from edge_runtime.silence import Silence
 from edge_runtime.states import SAFE, Command, State
 from edge_runtime.torque import Pet, Torque
-from edge_runtime.watchdog import HUNG, Readings, Watchdog
+from edge_runtime.watchdog import HUNG, LOST, Readings, Watchdog
 
 HEALTH_S = 1.0
 """Every motor's health is read about once in this time: temperatures change over many seconds, and a current that
@@ -276,6 +276,7 @@ class ControlLoop:
         now.chunk_ns = director.chunk_ns or director.task_began_ns
         now.inference_started_ns = self._link.inference_started_ns
         now.inference_failure = director.failure
+        now.device_lost = self._link.lost
         now.terminated = director.terminated
         now.coasting_since_ns = director.coast_began_ns
         if happening := self.watchdog.judge(director.mode, now):
@@ -285,6 +286,8 @@ class ControlLoop:
         if hung := self.watchdog.hung(director.mode, now):
             self.hung = hung
             self.close(f"{HUNG}: {hung}")
+        if lost := self.watchdog.lost(director.mode, now):
+            self.close(f"{LOST}: {lost}")
 
     def _strain(self, now_ns: int) -> str:
         """Which joint has stalled or is overloaded; it yields at once, before the rest of the arm has stopped."""

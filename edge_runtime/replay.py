@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime import app, devices, null_robot
+from edge_runtime.apart import apart
 from edge_runtime.errors import EdgeError, InstructionError
 from edge_runtime.fit import check_fit, units_rad
 from edge_runtime.footage import Footage, Take, camera_fields, take_episodes
@@ -98,7 +99,7 @@ def replay_frames(
     rate_hz = rate_hz if rate_hz is not None else footage.rate_hz
     if rate_hz is None:
         raise EdgeError(f"{footage.name}: does not record its rate: give --rate HZ (5 for BridgeData V2)")
-    policy = open_policy(bundle)
+    policy = apart(lambda: open_policy(bundle))
     spec = policy.spec
     takes = take_episodes(footage, spec, camera_fields(spec, footage, cameras or {}), episodes)
     takes, refused = playable(policy, takes)

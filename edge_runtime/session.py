@@ -6,7 +6,7 @@ Everything here is read from the threads' own fields without stopping any of the
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,7 @@ from edge_runtime.recorder import Inferences, Ticks
 from edge_runtime.recording import Recording
 from edge_runtime.states import Command, State
 from edge_runtime.suggest import did_you_mean
+from edge_runtime.watchdog import HUNG, LOST
 
 STATUS = "status"
 KEPT = 10_000
@@ -55,6 +56,8 @@ class Session:
     kept: deque[Event] = field(default_factory=lambda: deque(maxlen=KEPT))
     """The last events."""
     started_ns: int = 0
+    ended_ns: int = 0
+    """0 before the loop has ended."""
     machine: dict[str, Any] = field(default_factory=dict)
 
     def handle(self, request: dict[str, Any]) -> Waiting:
@@ -191,9 +194,16 @@ class Session:
             successes=director.successes,
             state_seconds=director.machine.seconds(ended_ns),
             counters=self.counters(),
-            events=list(self.kept),
+            events=[*self.kept, *self._ends(ended_ns)],
             machine=self.machine,
         )
+
+    def _ends(self, ended_ns: int) -> Iterator[Event]:
+        """What the process ends for, where nobody has told: it was found as the run was taken apart."""
+        told = {event.name for event in self.kept}
+        for name, cause in ((HUNG, self.inference.hung), (LOST, self.link.lost)):
+            if cause and name not in told:
+                yield Event(ended_ns, name, cause)
 
 
 def _refused(error: str) -> Waiting:

@@ -18,8 +18,8 @@ QUIET_NS = 1_000_000_000
 """What is late or fails again sooner than this after the last time is no new event: a bus that answers every other
 cycle, or a machine that wakes every other tick late, would fill the record, and is counted anyway."""
 
-HUNG = "inference hung"
-"""Name of the event that ends the process."""
+HUNG, LOST = "inference hung", "device lost"
+"""Names of the events that end the process."""
 
 
 class Arrow:
@@ -81,6 +81,8 @@ class Readings:
         """When the inference in flight began, 0 where none is."""
         self.inference_failure = ""
         """Why the last inference failed, empty where it did not."""
+        self.device_lost = ""
+        """Why the policy's device takes no more work from this process, empty while it does."""
         self.terminated = False
         """The policy said that the present task is done."""
         self.coasting_since_ns = 0
@@ -112,6 +114,7 @@ class Watchdog:
         self._chunk = Arrow("chunk late", "frame behind the chunk is {:.1f} ms old", deadlines.chunk_age_ms, report)
         self._inference = Arrow("inference late", "inference in flight for {:.1f} ms", deadlines.inference_ms, report)
         self._hung = Arrow(HUNG, "inference in flight for {:.1f} ms", deadlines.hung_ms, report)
+        self._lost = 0
         self._coast = Arrow("coast late", "coasting for {:.1f} ms", deadlines.coast_ms, report)
         self._hand = Arrow("hand late", "newest reading of the hand is {:.1f} ms old", deadlines.hand_age_ms, report)
         self._of_task = (*self._frames, *self._frozen, self._chunk, self._inference, self._coast)
@@ -144,6 +147,15 @@ class Watchdog:
         arm by hand loses it for that."""
         flight_ns = 0 if mode.state is State.TAKEOVER else _flight_ns(now)
         return self._hung.cause if self._hung.check(flight_ns, now.now_ns) else ""
+
+    def lost(self, mode: Mode, now: Readings) -> str:
+        """Why the device takes no more work from this process, empty while it does. In the modes of `hung`."""
+        if not now.device_lost or mode.state is State.TAKEOVER:
+            return ""
+        if not self._lost:
+            self._lost = 1
+            self._report(LOST, now.device_lost)
+        return now.device_lost
 
     def _running(self, now: Readings) -> Happening | None:
         late = self._late(now)
@@ -197,7 +209,7 @@ class Watchdog:
 
     def counts(self) -> dict[str, int]:
         """How often each arrow became late: {"frame late": 2}."""
-        counts: dict[str, int] = {}
+        counts = {LOST: self._lost}
         for arrow in (self._tick, self._hand, self._hung, *self._of_task):
             counts[arrow.name] = counts.get(arrow.name, 0) + arrow.count
         return counts

@@ -30,10 +30,10 @@ from edge_runtime.realtime import RealtimeReport
 from edge_runtime.record import Event
 from edge_runtime.recording import seal
 from edge_runtime.states import State
-from edge_runtime.watchdog import HUNG
+from edge_runtime.watchdog import HUNG, LOST
 
 FAULTS = (State.HOLD.name, State.SAFE.name)
-ENDINGS = ("control failed", HUNG)
+ENDINGS = ("control failed", HUNG, LOST)
 """Events that are no state: the run ends in SAFE after them."""
 AFTER_NS = 1_000_000_000
 """What follows belongs to it: a stop takes half a second."""

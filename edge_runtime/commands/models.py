@@ -12,8 +12,8 @@ from edge_runtime.commands.output import emit, json_option, progress, warn
 if TYPE_CHECKING:
     from edge_runtime.backends.base import Backend
 
-TORCH = "torch"
-"""Not a robot's backend: PyTorch on the CPU (`export.torch_graph`), which rounds half precision as a GPU does."""
+BACKENDS = "ort (the CPU), ort-cuda, trt, trt-rtx"
+"""Those of a robot, as --help names them."""
 OBSERVATIONS = 16
 """Of a dataset, for `edge verify --against`: as many as `edge quantize` holds out by default."""
 
@@ -88,6 +88,7 @@ def export(
 @click.option(
     "--on-malformed", type=click.Choice(["fault", "pad"]), default=None, help="Where action tokens mean no action."
 )
+@click.option("--backend", metavar="NAME", default="ort", show_default=True, help=f"What computes: {BACKENDS}.")
 @click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Cores.")
 @click.option("--intermediates", is_flag=True, help="Write what was computed on the way too.")
 @json_option
@@ -96,13 +97,17 @@ def infer(
     observation: Path,
     out: Path,
     json_file: str | None,
+    backend: str,
     on_malformed: Literal["fault", "pad"] | None,
     **asked: Any,
 ) -> None:
     """Run a policy once, outside the loop, on an observation from a file."""
+    _refuse_unknown(backend)
     from edge_runtime import infer
+    from edge_runtime.apart import apart
 
-    found = infer.infer(bundle, observation, infer.Asked(on_malformed=on_malformed or "", **asked))
+    told = infer.Asked(backend=backend, on_malformed=on_malformed or "", **asked)
+    found = apart(lambda: infer.infer(bundle, observation, told))
     infer.save_whole(out, found.tensors)
     emit(infer.facts(found, out), infer.text(found, out), json_file)
 
@@ -128,7 +133,11 @@ def inspect(bundle: Path, device: str, precision: tuple[str, ...], steps: int | 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--backend", metavar="NAME", help="What computes; by default ort, or torch where floats are in 16 bits.")
+@click.option(
+    "--backend",
+    metavar="NAME",
+    help=f"What computes: {BACKENDS}, or torch (PyTorch); by default ort, or torch where floats are in 16 bits.",
+)
 @click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Cores.")
 @click.option(
     "--against",
@@ -159,11 +168,13 @@ def verify(
 
     With --against and --data, what its accuracy.json says is computed anew, on observations of DATASET.
     """
-    from edge_runtime import verify
+    from edge_runtime import plugins, verify
     from edge_runtime.bundle import open_bundle
     from edge_runtime.errors import EdgeError
     from edge_runtime.policy import refuse_backend
 
+    if backend is not None:
+        _refuse_unknown(backend, plugins.TORCH)
     if against is not None and data is not None:
         return _verify_against(bundle, against, data, backend, threads, json_file, **chosen)
     if against is not None or data is not None:
@@ -171,12 +182,12 @@ def verify(
     if any(value not in (None, ()) for value in chosen.values()):
         raise click.UsageError("--map, --observations, --seed and --on-corrupt: only with --against and --data")
     checked = open_bundle(bundle)
-    name = backend or (TORCH if checked.manifest.has_half else "ort")
+    name = backend or (plugins.TORCH if checked.manifest.has_half else "ort")
     refuse_backend(checked, name)
     try:
         engine = _engine(name, threads)
     except EdgeError as error:
-        if backend is not None or name != TORCH:
+        if backend is not None or name != plugins.TORCH:
             raise
         raise EdgeError(
             f"{bundle}: some of its floats have 16 bits: run its engines (edge compile, then edge verify --backend trt)"
@@ -213,17 +224,20 @@ def _verify_against(
     return 0 if found.verdict == "pass" else 1
 
 
-def _engine(name: str, threads: int) -> Backend:
+def _refuse_unknown(backend: str, *more: str) -> None:
+    """Raise `EdgeError` where there is no such backend; `more`: what else the command takes."""
     from edge_runtime import plugins
     from edge_runtime.errors import EdgeError
-    from edge_runtime.suggest import did_you_mean
 
-    known = (*plugins.names("edge_runtime.backends"), TORCH)
-    if plugins.file_name(name) not in known:
-        raise EdgeError(f'--backend: there is no "{name}"{did_you_mean(name, known)}')
-    file = "export.torch_graph" if name == TORCH else f"edge_runtime.backends.{plugins.file_name(name)}"
-    module = plugins.require(file)
-    engine: Backend = module.Engine(threads)
+    if fault := plugins.unknown(plugins.BACKENDS, backend, *more):
+        raise EdgeError(f"--backend: {fault}")
+
+
+def _engine(name: str, threads: int) -> Backend:
+    from edge_runtime import plugins
+
+    file = "export.torch_graph" if name == plugins.TORCH else f"{plugins.BACKENDS}.{plugins.file_name(name)}"
+    engine: Backend = plugins.require(file).Engine(threads)
     return engine
 
 

@@ -18,7 +18,7 @@ from edge_runtime import app
 from edge_runtime.clock import MonotonicClock
 from edge_runtime.config import Motion
 from edge_runtime.devices import bus_settings, camera_settings
-from edge_runtime.errors import BundleError, CommandError, EdgeError, InferenceHung, InstructionError
+from edge_runtime.errors import BundleError, CommandError, DeviceLost, EdgeError, InferenceHung, InstructionError
 from edge_runtime.record import RunRecord
 from tests.edge_runtime.calibrations import LATENCY, keep
 from tests.edge_runtime.fakes import FakeBus, FakeCamera, FakePolicy, spec
@@ -248,6 +248,58 @@ def test_a_record_that_cannot_be_kept_does_not_hide_why_the_run_failed(
 
     with pytest.raises(InferenceHung, match="in flight for a day: it hangs, so the process ends: "):
         app.run_robot(parts.robot, policy=parts.policy, cameras=parts.cameras, buses=[parts.bus], rescue=full)
+
+
+@pytest.mark.parametrize("fails", ["companion", "port"])
+@pytest.mark.parametrize("why", ["hung", "lost"])
+def test_what_fails_as_all_is_taken_apart_does_not_hide_why_the_process_must_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str, why: str
+) -> None:
+    parts = Parts(tmp_path)
+    kept: list[RunRecord] = []
+
+    def run(loop: app.ControlLoop, seconds: float | None) -> None:
+        setattr(loop if why == "hung" else loop._link, why, "in flight for a day")
+
+    def beside(_session: app.Session, over: threading.Event) -> None:
+        over.wait()
+        if fails == "companion":
+            raise OSError(28, "No space left on device")
+
+    def disconnect() -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(app.ControlLoop, "run", run)
+    if fails == "port":
+        monkeypatch.setattr(parts.bus, "disconnect", disconnect)
+    with pytest.raises(InferenceHung if why == "hung" else DeviceLost, match=r"^\[Errno .*; in flight for a day"):
+        app.run_robot(
+            parts.robot,
+            policy=parts.policy,
+            cameras=parts.cameras,
+            buses=[parts.bus],
+            beside=beside,
+            rescue=kept.append,
+        )
+    assert len(kept) == 1
+    assert not any(camera.is_open for camera in parts.cameras)
+
+
+def test_a_port_that_fails_after_the_warm_up_has_lost_its_device_does_not_hide_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = Parts(tmp_path)
+
+    def lost(*_: object) -> None:
+        raise DeviceLost("illegal address")
+
+    def disconnect() -> None:
+        raise OSError(5, "Input/output error")
+
+    parts.policy.act = lost
+    monkeypatch.setattr(parts.bus, "disconnect", disconnect)
+    with pytest.raises(DeviceLost, match="illegal address"):
+        parts.run()
 
 
 def test_a_bundle_that_is_not_there(tmp_path: Path) -> None:

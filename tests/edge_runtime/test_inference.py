@@ -17,7 +17,7 @@ from edge_runtime.bundle_spec import PolicySpec, VectorSpec
 from edge_runtime.clock import FakeClock
 from edge_runtime.delay import COLD
 from edge_runtime.ensemble import Ensemble
-from edge_runtime.errors import InferenceHung, MalformedTokens
+from edge_runtime.errors import DeviceLost, InferenceHung, MalformedTokens
 from edge_runtime.inference import WARM_UPS, Inference
 from edge_runtime.link import IDLE, Link, Request
 from edge_runtime.observation import CameraThread, Observer
@@ -408,6 +408,29 @@ def test_what_fails_beside_the_policy_is_a_failure_too_and_the_thread_goes_on(
     assert bench.link.inference_started_ns == 0
     monkeypatch.undo()
     assert bench.infer()
+
+
+def lost(observation: object, out: object) -> None:
+    raise DeviceLost("illegal address")
+
+
+def test_a_device_that_is_lost_is_told_to_control_and_not_asked_again() -> None:
+    bench = Bench()
+    bench.policy.act = lost
+    assert bench.infer()
+    assert bench.link.lost == "illegal address"
+    assert bench.link.inference_started_ns == 0
+    bench.request = Request(8, prompt("another"))
+    assert not bench.infer()
+    assert (len(bench.policy.seen), bench.inference.failed, bench.events) == (1, 1, [])
+
+
+def test_a_device_that_is_lost_in_the_warm_up_is_said_at_the_start() -> None:
+    bench = Bench()
+    bench.policy.act = lost
+    with pytest.raises(DeviceLost, match="illegal address"):
+        bench.inference.start(prompt("warm"), HUNG_S)
+    bench.inference.stop()
 
 
 def test_a_warm_up_that_never_ends_says_so_and_is_not_waited_for_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,11 +109,23 @@ def test_an_inference_that_never_ends_is_found_in_every_mode(post: Post, mode: M
     assert post.watchdog.hung(mode, post.now) == ""
 
 
+@pytest.mark.parametrize("mode", [m for m in states.TRANSITIONS if m.state is not states.State.TAKEOVER], ids=str)
+def test_a_device_that_is_lost_is_found_in_every_mode(post: Post, mode: Mode) -> None:
+    assert post.watchdog.lost(mode, post.now) == ""
+    post.now.device_lost = "illegal address"
+    for _ in range(2):
+        assert post.watchdog.lost(mode, post.now) == "illegal address"
+    assert post.events == [("device lost", "illegal address")]
+    assert post.watchdog.counts()["device lost"] == 1
+
+
 @pytest.mark.parametrize("mode", [states.TAKEN, states.TAKEN_TASK], ids=str)
-def test_nobody_loses_the_arm_they_drive_for_an_inference_that_never_ends(post: Post, mode: Mode) -> None:
+def test_nobody_loses_the_arm_they_drive_for_what_the_policy_runs_on(post: Post, mode: Mode) -> None:
     post.now.inference_started_ns = NOW - 20_000 * MS
-    assert post.watchdog.hung(mode, post.now) == ""
+    post.now.device_lost = "illegal address"
+    assert post.watchdog.hung(mode, post.now) == post.watchdog.lost(mode, post.now) == ""
     assert post.watchdog.hung(states.READY, post.now)
+    assert post.watchdog.lost(states.READY, post.now)
 
 
 def test_lateness_of_an_earlier_task_is_not_that_of_this_one(post: Post) -> None:
@@ -331,6 +343,17 @@ def test_hold_safe_and_the_end_when_inference_never_ends() -> None:
     assert rig.loop.hung == rig.named("inference hung")[0]
     assert [event.name for event in rig.events][-3:] == ["HOLD", "inference hung", "SAFE"]
     assert rig.named("SAFE") == [f"inference hung: {rig.loop.hung}"]
+    assert rig.bus.safe
+
+
+def test_a_stop_safe_and_the_end_when_the_device_is_lost() -> None:
+    rig = Rig(robot())
+    rig.run_task()
+    rig.link.lost = "illegal address"
+    rig.loop.run()
+    assert [event.name for event in rig.events][-3:] == ["device lost", "HOLD (task)", "SAFE"]
+    assert rig.named("SAFE") == ["device lost: illegal address"]
+    assert np.abs(np.diff(rig.emitted(), axis=0)[-1]).max() < 1e-4
     assert rig.bus.safe
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from drivers.errors import DriverError
 from edge_runtime import app, config, config_parts, signals
+from edge_runtime.apart import apart
 from edge_runtime.bundle import open_bundle
 from edge_runtime.config import Robot
 from edge_runtime.deploy import places
@@ -144,7 +145,7 @@ class Service:
         self._phase(f"bundle {path.name}: engines", path)
         build_engines(robot, bundle, self.notifier)
         self._phase(f"bundle {path.name}: self-test", path)
-        policy, found = proven_policy(robot, bundle, lambda _: self.notifier.extend(WORK_S))
+        policy, found = apart(lambda: proven_policy(robot, bundle, lambda _: self.notifier.extend(WORK_S)))
         _log.info("%s", found.text())
         return robot, policy, found
 

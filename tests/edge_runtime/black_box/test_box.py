@@ -161,7 +161,7 @@ def test_the_end_of_a_run_is_no_incident_and_other_states_are_none(rig: Rig) -> 
     assert rig.files() == []
 
 
-@pytest.mark.parametrize("name", ["control failed", "inference hung"])
+@pytest.mark.parametrize("name", ["control failed", "inference hung", "device lost"])
 def test_what_ends_the_run_by_itself_is_one(rig: Rig, name: str) -> None:
     rig.tick(10)
     rig.closing = f"{name}: for a reason"

@@ -251,6 +251,18 @@ def test_after_an_inference_that_never_ends_the_next_start_waits_for_a_person(ho
     assert host.mark.read_text() == "crashed\n"
 
 
+def test_a_policy_that_hangs_at_the_start_hears_that_it_is_to_end(host: Host) -> None:
+    (host.folder / HANG).touch()
+    robot = host.start(HANG)
+    end = time.monotonic() + 30.0
+    while not (host.folder / "hanging").exists() and time.monotonic() < end:
+        host.hear()
+    robot.process.send_signal(signal.SIGTERM)
+    assert host.wait() == 0
+    assert (host.folder / "hanging").exists()
+    assert not (host.folder / "bus.log").exists()
+
+
 def test_what_a_person_disarmed_no_deployment_arms(
     host: Host, bundle: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
