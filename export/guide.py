@@ -19,11 +19,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call, vjp
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from export.graphs import ModelGraph
 from export.onnx_file import Signature
-from export.tracing import weights_of
+from export.tracing import AttentionInProducts, weights_of
 
 _OWN = ("target", "weight", "left")
 
@@ -94,23 +93,9 @@ def written_out(guide: GuideGraph) -> nn.Module:
     with FakeTensorMode(), torch.no_grad():
         values = [torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu") for tensor in weights.values()]
         inputs = [torch.empty(tensor.shape, dtype=tensor.dtype) for tensor in guide.inputs.values()]
-        with _Attention():
+        with AttentionInProducts():
             traced = make_fx(calculate, decomposition_table=_BACKWARD)(values, *inputs)
     return _WrittenOut(guide, traced, names)
-
-
-class _Attention(TorchFunctionMode):
-    """Attention in products and a softmax: its own backward has no ONNX."""
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        return (_attention if func is F.scaled_dot_product_attention else func)(*args, **(kwargs or {}))
-
-
-def _attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor) -> Tensor:
-    scores: Tensor = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + attn_mask
-    return scores.softmax(-1) @ v
 
 
 def _slice_backward(grad: Tensor, sizes: Sequence[int], dim: int, start: int, end: int, step: int) -> Tensor:

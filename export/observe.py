@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from edge_runtime.policies.runners import runner
 from edge_runtime.probes import Probe
 from edge_runtime.verify import answer
 from export.errors import ExportError
-from export.half import PRODUCTS, TYPES, lower
+from export.half import PRODUCTS, TYPES, brings, lower
 from export.layers import Layer, layers, parts_of_nodes
 from export.stored_graph import load_graph
 from export.torch_graph import Engine, Tap
@@ -95,7 +95,7 @@ class _Ranges(Tap):
 def largest_in_half(bundle: Bundle, observed: Observed, parts: Iterable[str]) -> dict[str, tuple[float, str]]:
     """Part → the largest magnitude that would be in float16 by its doing, and where, if the floats of all `parts` were.
 
-    All at once: a residual stream that begins in the token table is in half only where the layers behind it are too.
+    All at once: a residual stream that begins in one part is in half only where the others that add to it are too.
     """
     found: dict[str, tuple[float, str]] = {}
     half = dict.fromkeys(parts, TYPES["fp16"])
@@ -118,6 +118,16 @@ def _in_half(graph: ir.Graph) -> dict[str, frozenset[str]]:
             if value.dtype is TYPES["fp16"]:
                 given = frozenset().union(*(causes.get(v, frozenset()) for v in node.inputs if v is not None))
                 if node.op_type == "Cast":  # for the products that read it
-                    given = frozenset(parts[use.node] for use in value.uses())
+                    given = frozenset(_readers(value, parts))
                 causes[value] = frozenset({part}) if node.op_type in PRODUCTS or not given else given
     return {str(v.name).removesuffix(".float16").removesuffix(".half"): found for v, found in causes.items()}
+
+
+def _readers(value: ir.Value, parts: Mapping[ir.Node, str]) -> Iterator[str]:
+    """The parts of what reads a value, wherever it is moved to."""
+    for use in value.uses():
+        if brings(use.node):
+            for output in use.node.outputs:
+                yield from _readers(output, parts)
+        else:
+            yield parts[use.node]

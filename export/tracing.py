@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 OPSET = 20
 """The newest that TensorRT 10.3 and ONNX Runtime 1.17 both read."""
@@ -33,7 +36,7 @@ def traced(module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ...
     of the module are folded into its graph.
     """
     mode = FakeTensorMode()
-    with _quiet(), torch.no_grad(), _faked(module, mode) as faked:
+    with _quiet(), torch.no_grad(), _faked(module, mode) as faked, AttentionInProducts():
         program = torch.onnx.export(
             module.eval(),
             tuple(mode.from_tensor(value) for value in inputs.values()),
@@ -49,6 +52,21 @@ def traced(module: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ...
         program.optimize()
     model: ir.Model = program.model
     return model
+
+
+class AttentionInProducts(TorchFunctionMode):
+    """Attention in two products and a softmax, as runtimes know it. The exporter would scale keys as well as queries,
+    every one of them in every run, and of its backward there is no ONNX."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return (_attention if func is F.scaled_dot_product_attention else func)(*args, **(kwargs or {}))
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+    scores: Tensor = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    return (scores if attn_mask is None else scores + attn_mask).softmax(-1) @ v
 
 
 @contextmanager

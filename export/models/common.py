@@ -25,7 +25,18 @@ def need_positive(config: Any, names: Iterable[str] = ()) -> None:
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """[B, S, heads·D] → [B, heads, S, D]."""
-    return x.reshape(x.shape[0], x.shape[1], heads, -1).transpose(1, 2)
+    return _swapped(x.reshape(x.shape[0], x.shape[1], heads, -1))
+
+
+def join_heads(x: Tensor) -> Tensor:
+    """[B, heads, S, D] → [B, S, heads·D]."""
+    return _swapped(x).flatten(2)
+
+
+def _swapped(x: Tensor) -> Tensor:
+    """[B, M, N, D] → [B, N, M, D]. Where one of both is 1 nothing moves, but a transposition would still be a copy."""
+    batch, m, n, width = x.shape
+    return x.reshape(batch, n, m, width) if 1 in (m, n) else x.transpose(1, 2)
 
 
 def additive(mask: Tensor) -> Tensor:
@@ -39,7 +50,7 @@ def positions_of(mask: Tensor) -> Tensor:
 
 
 class Rotary(NamedTuple):
-    """Cosine and sine of every position's angles, float32 [B, 1, S, D]."""
+    """Cosine of every position's angles, and sine, negative for the second half of them, float32 [B, S, 1, D]."""
 
     cos: Tensor
     sin: Tensor
@@ -48,15 +59,16 @@ class Rotary(NamedTuple):
 def rotary(positions: Tensor, head_dim: int, base: float = 10000.0) -> Rotary:
     """Rotary tables for `positions` [B, S] (https://arxiv.org/abs/2104.09864, half-split as Gemma and Llama)."""
     exponent = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device) / head_dim
-    angles = positions.to(torch.float32)[:, None, :, None] * (1.0 / base**exponent)
-    angles = torch.cat([angles, angles], dim=-1)
-    return Rotary(angles.cos(), angles.sin())
+    angles = positions.to(torch.float32)[:, :, None, None] * (1.0 / base**exponent)
+    cos, sin = angles.cos(), angles.sin()
+    return Rotary(torch.cat([cos, cos], dim=-1), torch.cat([sin, -sin], dim=-1))
 
 
 def rotate(x: Tensor, table: Rotary) -> Tensor:
-    """Turn x [B, heads, S, D] by its positions' angles."""
-    a, b = x.float().chunk(2, dim=-1)
-    return (x.float() * table.cos + torch.cat([-b, a], dim=-1) * table.sin).to(x.dtype)
+    """Turn x [B, S, heads, D] by its positions' angles."""
+    y = x.float()
+    a, b = (y * table.sin).chunk(2, dim=-1)
+    return (y * table.cos + torch.cat([b, a], dim=-1)).to(x.dtype)
 
 
 def last_valid(x: Tensor, mask: Tensor) -> Tensor:

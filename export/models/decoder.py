@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from export.models.common import Rotary, additive, need_positive, rotary, rotate, split_heads
+from export.models.common import Rotary, additive, join_heads, need_positive, rotary, rotate, split_heads
 
 
 @dataclass(frozen=True)
@@ -76,52 +76,69 @@ class AdaptiveNorm(nn.Module):
         self.dense = nn.Linear(config.width, 3 * config.width)
 
     def modulation(self, cond: Tensor) -> Tensor:
-        """cond [..., W] → [..., 3·W]: scale, shift, gate."""
-        out: Tensor = self.dense(cond)
-        return out
+        """cond [..., W] → [..., 3·W]: 1 + scale, shift, gate."""
+        scale, shift, gate = self.dense(cond).chunk(3, dim=-1)
+        return torch.cat([1.0 + scale, shift, gate], dim=-1)
 
     def forward(self, x: Tensor, modulation: Tensor) -> tuple[Tensor, Tensor]:
         """x [B, S, W], modulation [B, 3·W] or [B, S, 3·W] → normed x, and the gate [B, 1 or S, W] of the branch that
         reads it."""
-        scale, shift, gate = (modulation[:, None, :] if modulation.ndim == 2 else modulation).chunk(3, dim=-1)
-        return (_unit(x, self.eps) * (1.0 + scale) + shift).to(x.dtype), gate
+        weight, shift, gate = (modulation[:, None, :] if modulation.ndim == 2 else modulation).chunk(3, dim=-1)
+        if weight.numel() == weight.shape[-1]:
+            weight = weight.flatten()  # as `_unit` wants it
+        return (_unit(x, self.eps) * weight + shift).to(x.dtype), gate
 
 
 def _unit(x: Tensor, eps: float) -> Tensor:
+    """x / rms(x), written as ONNX Runtime knows it: with a weight [W] that multiplies it, it becomes one kernel."""
     y = x.float()
-    return y * torch.rsqrt(y.square().mean(-1, keepdim=True) + eps)
+    return y / torch.sqrt(y.square().mean(-1, keepdim=True) + eps)
 
 
 class Attention(nn.Module):
-    """Grouped-query attention. The queries of one K/V head are stacked along the sequence, so K/V is never repeated.
+    """Grouped-query attention. The queries of one K/V head are rows of one matrix, so K/V is never repeated.
 
     `kv_width` is the width that keys and values are projected from, where it is not the layer's own.
     """
 
     def __init__(self, config: DecoderConfig, kv_width: int | None = None) -> None:
         super().__init__()
-        self.heads, self.kv_heads = config.num_heads, config.num_kv_heads
+        self.heads, self.kv_heads, self.head_dim = config.num_heads, config.num_kv_heads, config.head_dim
         kv = config.num_kv_heads * config.head_dim
         self.q_proj = nn.Linear(config.width, config.num_heads * config.head_dim, bias=False)
         self.k_proj = nn.Linear(kv_width or config.width, kv, bias=False)
         self.v_proj = nn.Linear(kv_width or config.width, kv, bias=False)
         self.o_proj = nn.Linear(config.num_heads * config.head_dim, config.width, bias=False)
 
-    def keys_values(self, x: Tensor, table: Rotary | None) -> tuple[Tensor, Tensor]:
-        """x [B, S, kv_width] → keys (rotated, unless there is no table) and values [B, K, S, D]."""
-        k, v = (split_heads(proj(x), self.kv_heads) for proj in (self.k_proj, self.v_proj))
-        return (k if table is None else rotate(k, table)), v
+    def queries(self, x: Tensor, table: Rotary) -> Tensor:
+        """x [B, S, W] → rotated queries [B, S, heads·D]."""
+        return self._rotated(self.q_proj(x), table)
 
-    def forward(self, x: Tensor, table: Rotary, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-        """Attend from x [B, S, W] to keys and values [B, K, T, D]; `bias` [B, 1 or S, T] is added to the scores."""
-        batch, length, groups = x.shape[0], x.shape[1], self.heads // self.kv_heads
-        q = rotate(split_heads(self.q_proj(x), self.heads), table)  # [B, heads, S, D]
-        q = q.reshape(batch, self.kv_heads, groups * length, -1)
-        if bias.shape[1] > 1:
-            bias = bias.repeat(1, groups, 1)
-        y = F.scaled_dot_product_attention(q, keys, values, attn_mask=bias[:, None].to(q.dtype))
-        y = y.reshape(batch, self.heads, length, -1).transpose(1, 2).flatten(2)
-        out: Tensor = self.o_proj(y)
+    def keys_values(self, x: Tensor, table: Rotary) -> tuple[Tensor, Tensor]:
+        """x [B, S, W] → rotated keys, and values [B, K, S, D]."""
+        keys = self._rotated(self.k_proj(x), table)
+        return split_heads(keys, self.kv_heads), split_heads(self.v_proj(x), self.kv_heads)
+
+    def project(self, x: Tensor, table: Rotary) -> tuple[Tensor, Tensor, Tensor]:
+        """`queries` and `keys_values` of the same x; what is rotated is rotated together."""
+        width = self.heads * self.head_dim
+        both = self._rotated(torch.cat([self.q_proj(x), self.k_proj(x)], dim=-1), table)
+        keys, values = both[..., width:], self.v_proj(x)
+        return both[..., :width], split_heads(keys, self.kv_heads), split_heads(values, self.kv_heads)
+
+    def _rotated(self, x: Tensor, table: Rotary) -> Tensor:
+        return rotate(x.reshape(*x.shape[:2], -1, self.head_dim), table).flatten(2)
+
+    def forward(self, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        """Attend from queries [B, S, heads·D] to keys and values [B, K, T, D] → [B, S, W]; `bias` [B, 1 or S, T] is
+        added to the scores."""
+        groups = self.heads // self.kv_heads
+        if bias.shape[1] > 1 and groups > 1:
+            bias = bias[:, :, None].expand(-1, -1, groups, -1).flatten(1, 2)
+        q = split_heads(queries, self.kv_heads)  # [B, K, S, groups·D]
+        rows = q.reshape(*q.shape[:2], -1, self.head_dim)  # [B, K, S·groups, D]
+        y = F.scaled_dot_product_attention(rows, keys, values, attn_mask=bias[:, None].to(q.dtype))
+        out: Tensor = self.o_proj(join_heads(y.reshape(q.shape)))
         return out
 
 
@@ -164,18 +181,24 @@ class DecoderLayer(nn.Module):
         `modulation` [2, B, 3·W], or [2, B, S, 3·W] of every token's own, is what adaptive norms need.
         """
         y, gate = _norm(self.input_layernorm, x, None if modulation is None else modulation[0])
-        own_keys, own_values = self.self_attn.keys_values(y, table)
+        queries, own_keys, own_values = self.self_attn.project(y, table)
         keys, values = own_keys, own_values
         if past is not None:
             keys, values = torch.cat([past[0], keys], dim=2), torch.cat([past[1], values], dim=2)
-        x = x + _gated(self.self_attn(y, table, keys, values, bias), gate)
+        x = x + _gated(self.self_attn(queries, keys, values, bias), gate)
         y, gate = _norm(self.post_attention_layernorm, x, None if modulation is None else modulation[1])
         x = x + _gated(self.mlp(y), gate)
         return x, own_keys, own_values
 
+    def keys_values(self, x: Tensor, table: Rotary) -> tuple[Tensor, Tensor]:
+        """Keys and values [B, K, S, D] of x [B, S, W], which are all that is needed of the last layer of a prefix."""
+        found: tuple[Tensor, Tensor] = self.self_attn.keys_values(self.input_layernorm(x), table)
+        return found
+
     def cross(self, x: Tensor, table: Rotary, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
         """One layer on x [B, S, W] that sees nothing but keys and values [B, K, L, D] made elsewhere."""
-        x = x + self.self_attn(self.input_layernorm(x), table, keys, values, bias)
+        queries = self.self_attn.queries(self.input_layernorm(x), table)
+        x = x + self.self_attn(queries, keys, values, bias)
         out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
         return out
 
@@ -230,6 +253,17 @@ class Decoder(nn.Module):
             values.append(v)
         x, _ = _norm(self.norm, x, None if modulation is None else modulation[-1])
         return x, torch.stack(keys), torch.stack(values)
+
+    def cache(self, x: Tensor, positions: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values alone, as `forward` has them: of the last layer nothing else is computed."""
+        table = rotary(positions, self.config.head_dim, self.config.rope_base)
+        *layers, last = (layer for layer in self.layers if isinstance(layer, DecoderLayer))
+        found = []
+        for layer in layers:
+            x, *own = layer(x, table, bias)
+            found.append(own)
+        keys, values = zip(*found, last.keys_values(x, table), strict=True)
+        return torch.stack(keys), torch.stack(values)
 
     def one_more(
         self, token: Tensor, cache_mask: Tensor, keys: Tensor, values: Tensor, offset: float = 0.0

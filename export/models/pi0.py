@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from export.checkpoint import Checkpoint
 from export.family import Family
 from export.graphs import ModelGraph, cache, flow_inputs, mask, seen, state
-from export.models.common import additive, need_positive
+from export.models.common import additive, need_positive, positions_of
 from export.models.decoder import Decoder, DecoderConfig
 from export.models.flow import constants, each_row, time_embedding
 from export.models.paligemma import PaliGemma
@@ -87,8 +87,9 @@ class Pi0(PaliGemma):
     def prefix(
         self, pixels: Tensor, tokens: Tensor, token_mask: Tensor, camera_mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """What the expert reads: keys, values [depth, B, K, L, D], mask bool [B, L]. Inputs as `backbone`."""
-        _, keys, values, mask = self.backbone(pixels, tokens, token_mask, camera_mask)
+        """What the expert reads: keys, values [depth, B, K, L, D], mask bool [B, L]. Inputs as `embed_prefix`."""
+        embeddings, mask = self.embed_prefix(pixels, tokens, token_mask, camera_mask)
+        keys, values = self.language.cache(embeddings, positions_of(mask), additive(mask)[:, None, :])
         return keys, values, mask
 
     def embed_suffix(self, state: Tensor, x_t: Tensor, t_emb: Tensor) -> Tensor:

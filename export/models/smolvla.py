@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from export import graphs
 from export.checkpoint import Checkpoint
 from export.family import Family
-from export.models.common import additive, need_positive, positions_of, rotary, split_heads
+from export.models.common import additive, join_heads, need_positive, positions_of, rotary, split_heads
 from export.models.decoder import Decoder, DecoderConfig, DecoderLayer, RMSNorm
 from export.models.flow import constants, each_row, time_embedding
 from export.models.smolvlm import ImageMarks, pixel_shuffle
@@ -192,7 +192,7 @@ class Expert(nn.Module):
 
 def _projected(proj: nn.Module, x: Tensor) -> Tensor:
     """A cache [B, K, L, D], its heads side by side, through a projection → [B, K, L, D]."""
-    return split_heads(proj(x.transpose(1, 2).flatten(2)), x.shape[1])
+    return split_heads(proj(join_heads(x)), x.shape[1])
 
 
 class SmolVla(nn.Module):
@@ -251,7 +251,7 @@ class SmolVla(nn.Module):
         Inputs as `embed_prefix`. Everything sees every valid token but the state, which sees itself too.
         """
         embeddings, mask = self.embed_prefix(pixels, tokens, token_mask, state, camera_mask)
-        _, keys, values = self.language(embeddings, positions_of(mask), additive(prefix_sees(mask)))
+        keys, values = self.language.cache(embeddings, positions_of(mask), additive(prefix_sees(mask)))
         crossing = self.expert.cross_keys_values(keys, values) if self.config.cross_layers else ()
         return keys, values, *crossing, mask
 

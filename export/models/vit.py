@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from export.models.common import need_positive, split_heads
+from export.models.common import join_heads, need_positive, split_heads
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class VitAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (split_heads(proj(x), self.heads) for proj in (self.q_proj, self.k_proj, self.v_proj))
-        out: Tensor = self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        out: Tensor = self.out_proj(join_heads(F.scaled_dot_product_attention(q, k, v)))
         return out
 
 

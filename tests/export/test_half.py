@@ -82,9 +82,10 @@ def test_which_type_everything_has(half: str) -> None:
     found = kinds(proto)
     for name in ("h", "q", "k", "kt", "scores", "attended", "o", "up", "active", "gated"):
         assert found[name] == KINDS[half], name
-    for name in ("h2", "scaled"):
+    for name in ("h2", "scaled", "p"):
         assert found[name] == KINDS[half], f"{name}: everything between takes the type of what it reads"
-    for name in ("squares", "mean", "root", "n", "normed", "cos", "rotated", "p", "normed2", "squared", "wide"):
+    assert found["flat"] == KINDS[half], "what is only brought to a product is rounded first"
+    for name in ("squares", "mean", "root", "n", "normed", "cos", "rotated", "normed2", "squared", "wide"):
         assert found[name] == KINDS["fp32"], name
     assert found["first"] == KINDS["fp32"], "projections stay"
     (out,) = (n for n in only(proto, "MatMul") if n.output[0] == "y")
@@ -152,6 +153,51 @@ def test_values_and_constants_are_converted_once_a_type() -> None:
     shift = normal(8)
     assert np.array_equal(found["shift.bfloat16"], shift.astype(ml_dtypes.bfloat16))
     assert np.array_equal(found["shift.float16"], shift.astype(np.float16))
+
+
+def cached() -> ir.Model:
+    """Attention of one head with a cache: x [1, 5, 16] sees `past` [1, 1, 3, 16] and itself, under a mask; then, what a
+    query saw of them is an output too."""
+    nodes = [
+        node("MatMul", ["x", B + "q"], ["q"]),
+        node("Cos", ["q"], ["turned"]),
+        node("Reshape", ["turned", "heads"], ["q4"]),
+        node("Mul", ["q4", "scale"], ["scaled"]),
+        node("MatMul", ["x", B + "k"], ["k"]),
+        node("Reshape", ["k", "heads"], ["own"]),
+        node("Concat", ["past", "own"], ["keys"], axis=2),
+        node("Transpose", ["keys"], ["kt"], perm=[0, 1, 3, 2]),
+        node("MatMul", ["scaled", "kt"], ["scores"]),
+        node("Exp", ["masking"], ["mask"]),
+        node("Add", ["scores", "mask"], ["masked"]),
+        node("Softmax", ["masked"], ["p"]),
+        node("MatMul", ["p", "keys"], ["y"]),
+        node("Reshape", ["turned", "heads"], ["seen"]),
+    ]
+    weights = {
+        **{B + name: normal(16, 16, seed=i) / 4 for i, name in enumerate("qk")},
+        "heads": np.array([1, 1, -1, 16]),
+        "scale": np.full(1, 0.25, np.float32),
+        "masking": normal(5, 8),
+    }
+    return model(nodes, {"x": (1, 5, 16), "past": (1, 1, 3, 16)}, ("y", "seen"), weights)
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_what_is_brought_to_a_product_is_cast_once_and_first(half: str) -> None:
+    proto = lowered(cached(), backbone=half)
+    found = kinds(proto)
+    for name in ("scaled", "own", "keys", "kt", "masked", "p"):
+        assert found[name] == KINDS[half], name
+    casts = sorted(n.input[0] for n in only(proto, "Cast") if found[n.output[0]] == KINDS[half])
+    assert casts == ["mask", "past", "turned", "x"]
+    assert found["seen"] == KINDS["fp32"], "an output that no product reads"
+
+
+def test_attention_with_a_cache_computes_what_float32_does() -> None:
+    given = {"x": normal(1, 5, 16), "past": normal(1, 1, 3, 16, seed=1)}
+    for one, other in zip(run(lowered(cached(), backbone="fp16"), given), run(cached(), given), strict=True):
+        assert 0 < error(one, other) < 3e-3
 
 
 @pytest.mark.parametrize(("half", "computed"), [("bf16", "fp32"), ("fp16", "fp16")])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from edge_runtime.backends import ort
@@ -123,8 +124,32 @@ def test_what_stays_in_float32_is_not_counted(tmp_path: Path) -> None:
     assert largest["expert"][0] < 100.0
 
 
+def half_by(graph: ir.Graph, *parts: str) -> dict[str, frozenset[str]]:
+    lower(graph, dict.fromkeys(parts, TYPES["fp16"]))
+    return _in_half(graph)
+
+
 def test_a_residual_stream_counts_for_all_that_it_comes_of() -> None:
-    """A decode graph's begins in the token table: float16 where table and backbone both are, and in neither alone."""
+    """float16 where the part that it begins in and the one that adds to it both are, and in neither alone."""
+    nodes = [
+        node("MatMul", ["x", V + "into"], ["seen"]),
+        node("MatMul", ["seen", B + "q"], ["y"]),
+        node("Add", ["seen", "y"], ["stream"]),
+        node("MatMul", ["stream", HEAD], ["logits"]),
+    ]
+    weights = {V + "into": normal(16, 16), B + "q": normal(16, 16), HEAD: normal(16, 4)}
+
+    def half(*parts: str) -> dict[str, frozenset[str]]:
+        return half_by(model(nodes, {"x": (1, 16)}, ("logits",), weights).graph, *parts)
+
+    assert half("vision", "backbone")["stream"] == {"vision", "backbone"}
+    assert half("vision", "backbone")["seen"] == {"vision"}
+    assert half("vision", "backbone")["y"] == {"backbone"}
+    assert "stream" not in {**half("vision"), **half("backbone")}
+
+
+def test_what_is_looked_up_counts_for_its_table() -> None:
+    """A decode graph's residual stream begins there, in float32."""
     nodes = [
         node("Gather", [TABLE, "ids"], ["word"]),
         node("MatMul", ["word", B + "q"], ["y"]),
@@ -132,16 +157,20 @@ def test_a_residual_stream_counts_for_all_that_it_comes_of() -> None:
         node("MatMul", ["stream", HEAD], ["logits"]),
     ]
     weights = {TABLE: normal(9, 16), B + "q": normal(16, 16), HEAD: normal(16, 4)}
+    found = half_by(model(nodes, {"ids": (1, 1)}, ("logits",), weights).graph, "table", "backbone")
+    assert found == {"word": {"table"}, "y": {"backbone"}}
 
-    def half(*parts: str) -> dict[str, frozenset[str]]:
-        graph = model(nodes, {"ids": (1, 1)}, ("logits",), weights).graph
-        lower(graph, dict.fromkeys(parts, TYPES["fp16"]))
-        return _in_half(graph)
 
-    assert half("table", "backbone")["stream"] == {"table", "backbone"}
-    assert half("table", "backbone")["word"] == {"table"}
-    assert half("table", "backbone")["y"] == {"backbone"}
-    assert "stream" not in {**half("table"), **half("backbone")}
+def test_what_is_moved_to_a_product_counts_for_that_one() -> None:
+    nodes = [
+        node("Concat", ["past", "x"], ["keys"], axis=0),
+        node("Transpose", ["keys"], ["kt"], perm=[1, 0]),
+        node("MatMul", ["x", E + "q"], ["q"]),
+        node("MatMul", ["q", "kt"], ["y"]),
+    ]
+    found = half_by(model(nodes, {"x": (1, 16), "past": (3, 16)}, ("y",), {E + "q": normal(16, 16)}).graph, "expert")
+    assert set(found) == {"past", "x", "keys", "kt", "q", "y"}
+    assert found["past"] == found["x"] == {"expert"}
 
 
 def test_a_graph_may_have_any_file_name(tmp_path: Path) -> None:

@@ -191,11 +191,11 @@ def plain_velocity(made: SmolVla, written: dict[str, Tensor], x: Tensor, cond: T
         if cross:
             k, v = attention.k_proj(k), attention.v_proj(v)
         else:
-            own = attention.k_proj(y)[0].unflatten(-1, (-1, c.head_dim)).transpose(0, 1)[None]
-            k = torch.cat([k, rotate(own, table)[0].transpose(0, 1).flatten(1)])
+            own = attention.k_proj(y).unflatten(-1, (-1, c.head_dim))
+            k = torch.cat([k, rotate(own, table)[0].flatten(1)])
             v = torch.cat([v, attention.v_proj(y)[0]])
             sees = torch.cat([sees, torch.ones(x.shape[1], x.shape[1]).tril().bool()], dim=1)
-        q = rotate(attention.q_proj(y).unflatten(-1, (-1, c.head_dim)).transpose(1, 2), table)[0]  # [heads, H, D]
+        q = rotate(attention.q_proj(y).unflatten(-1, (-1, c.head_dim)), table)[0].transpose(0, 1)  # [heads, H, D]
         k, v = (t.unflatten(-1, (-1, c.head_dim)).transpose(0, 1) for t in (k, v))  # [K, L, D]
         k, v = (t.repeat_interleave(c.num_heads // c.num_kv_heads, dim=0) for t in (k, v))
         scores = (q @ k.transpose(1, 2)) * c.head_dim**-0.5
