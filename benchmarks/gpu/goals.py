@@ -1,4 +1,8 @@
-"""The goal, line by line: met, not met, or not run. It is about pi0 with two cameras and ten steps."""
+"""The goal, line by line: met, not met, or not run. It is about pi0 with two cameras and ten steps.
+
+torch.compile counts in mode max-autotune alone: it is the fastest that PyTorch has, and what openpi compiles pi0 with
+(its `pi0_config.py`, pytorch_compile_mode). Its mode "default" is in the table, and no goal.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 STEADY, EAGER, COMPILE, FLOOR = 1.05, 5.0, 1.0, 2.0
-GOAL = ("pi0", 2)
+GOAL, MODE = ("pi0", 2), "max-autotune"
 
 
 def goals(rows: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -27,7 +31,7 @@ def goals(rows: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
 _NAMES = (
     ("p99 / p50, the worse of events and wall clock", STEADY, True),
     ("PyTorch eager / ours, p50", EAGER, False),
-    ("torch.compile with a CUDA graph / ours, p50", COMPILE, False),
+    ("torch.compile, max-autotune, one CUDA graph / ours, p50", COMPILE, False),
     ("p50 / roofline floor", FLOOR, True),
 )
 
@@ -39,6 +43,8 @@ def _found(name: str, row: Mapping[str, Any], part: Mapping[str, Any]) -> float 
     if name == _NAMES[3][0]:
         return events["p50"] / row["floor_ms"] if row.get("floor_ms") else None
     other = row.get("eager" if name == _NAMES[1][0] else "compile", {})
+    if other.get("mode", MODE) != MODE:
+        return None
     return other["wall_ms"]["p50"] / wall["p50"] if other.get("ran") else None
 
 

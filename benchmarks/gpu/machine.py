@@ -24,6 +24,22 @@ _ASKED = (
 )
 """Properties of `nvidia-smi --query-gpu`; what a GPU does not have reads "[N/A]"."""
 
+_CARDS = {"NVIDIA H200": "h200", "NVIDIA H100 80GB HBM3": "h100", "NVIDIA GeForce RTX 4090": "rtx-4090"}
+"""The names that CUDA gives to them."""
+_BOARDS = (
+    ("AGX Orin", 40, ("MAXN",), "agx-orin-64"),
+    ("AGX Orin", 20, ("MAXN",), "agx-orin-32"),
+    ("Orin NX", 10, ("MAXN",), "orin-nx-16"),
+    ("Orin Nano", 5, ("15W",), "orin-nano-8"),
+    ("AGX Thor", 100, ("MAXN",), "thor"),
+)
+"""Words of the board's name, more GiB than which it has, the power modes with the clocks of the row, and the row.
+
+Smaller boards of the same name (Orin NX 8 GB, Orin Nano 4 GB, Thor T4000) are in no row. Modes: "Jetson Developer
+Guide", Platform Power and Performance, Supported Modes and Power Efficiency.
+"""
+_SUPER = {row: f"{row}-super" for row in DEVICES if f"{row}-super" in DEVICES}
+
 
 def describe(gpu: Found, host: Host | None = None) -> dict[str, Any]:
     """Everything that can be read here, without root; what cannot is left out."""
@@ -54,24 +70,26 @@ def nvidia_smi(host: Host) -> dict[str, str]:
 
 
 def device_row(gpu: Found, host: Host | None = None) -> str:
-    """The row of `edge_runtime.roofline.DEVICES` that this GPU is; "" where the table has none.
+    """The row of `edge_runtime.roofline.DEVICES` that this GPU is, in the power mode that it is in; "" where none is.
 
-    Orin's driver gives all boards one name: the board's own name and its memory tell them apart. A power mode below
-    the highest has a lower floor than the row says.
+    Names are exact: H100 PCIe, GH200, RTX 4090 D, a laptop's GPU or a slice of one are other devices. Orin's driver
+    gives all boards one name: the board's own name, its memory and nvpmodel tell them apart. In a lower power mode the
+    clocks are lower and the true floor is higher than the row's, which is then no measure.
     """
-    board = (host or Host()).read("/proc/device-tree/model") or ""
-    name, gib = f"{gpu.name} {board}", gpu.memory_bytes / (1 << 30)
-    if "Orin" in name:
-        row = {"AGX": "agx-orin-64" if gib > 40 else "agx-orin-32", "NX": "orin-nx-16", "Nano": "orin-nano-8"}
-        return next((row[kind] for kind in row if kind in board and row[kind] in DEVICES), "")
-    for words, row_name in (("H200", "h200"), ("H100", "h100"), ("RTX 4090", "rtx-4090"), ("Thor", "thor")):
-        if (
-            words in name
-            and row_name in DEVICES
-            and not any(other in name for other in ("PCIe", "NVL", "Laptop", "MIG"))
-        ):
-            return row_name
+    host = host or Host()
+    if gpu.name in _CARDS:
+        return _CARDS[gpu.name]
+    board, mode = host.read("/proc/device-tree/model") or "", _power_mode(host)
+    for words, least_gib, modes, row in _BOARDS:
+        if words in board and gpu.memory_bytes > least_gib * (1 << 30):
+            return row if mode in modes else _SUPER.get(row, "") if mode == "MAXN_SUPER" else ""
     return ""
+
+
+def _power_mode(host: Host) -> str:
+    """nvpmodel's name of it, "MAXN"; "" where it does not say."""
+    found = power.power_mode(host)
+    return "" if found.level == "unknown" else found.found.partition(",")[0]
 
 
 def _jetson(host: Host) -> dict[str, str]:

@@ -1,4 +1,5 @@
-"""What our backends answer on this GPU, against ONNX Runtime on the CPU: the demo policy and the golden checkpoints."""
+"""What our backends answer on this GPU, against ONNX Runtime on the CPU: the demo policy, and the reference checkpoints
+where they lie beside the checkout."""
 
 from __future__ import annotations
 
@@ -28,7 +29,11 @@ DEMO = "demo"
 def section(backends: Collection[str], folder: Path, budget: Budget, say: Callable[[str], None]) -> dict[str, Any]:
     """By policy, and in each by backend: errors of actions, and the verdict of the bundle's own gate."""
     folder.mkdir(parents=True, exist_ok=True)
-    return {name: _policy(name, backends, folder, budget, say) for name in names()}
+    found = {name: _policy(name, backends, folder, budget, say) for name in names()}
+    if not sets(SHARED):
+        why = "there are none beside this checkout"
+        found["reference checkpoints"] = {backend: {"ran": False, "why": why} for backend in backends}
+    return found
 
 
 def names() -> list[str]:

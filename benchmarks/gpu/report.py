@@ -1,7 +1,7 @@
 """The result file: written after every part, so that what was measured stays when the rest is killed.
 
-What an earlier check found on the same GPU with the same driver stays where this one does not do it again: a long check
-can be done in several short ones.
+What an earlier check found on the same GPU, with the same driver, libraries and power mode, stays where this one does
+not do it again: a long check can be done in several short ones. Another machine's file is kept under another name.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,13 @@ FOLDER = Path(__file__).resolve().parents[1] / "results"
 class Report:
     """`result`: all sections; `put` and `row` add to it and write the file."""
 
-    def __init__(self, path: Path, machine: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, machine: Mapping[str, Any], say: Callable[[str], None]) -> None:
         self.path = path
-        self.result: dict[str, Any] = _before(path, machine) | {"machine": dict(machine)}
+        before = _before(path)
+        if path.exists() and not _same(before.get("machine", {}), machine):
+            say(f"{path}: not of this GPU, driver, libraries and power mode: kept as {_put_aside(path)}")
+            before = {}
+        self.result: dict[str, Any] = before | {"machine": dict(machine)}
         self._done("machine", True)
 
     def left_out(self, section: str, why: str) -> None:
@@ -79,17 +83,26 @@ def _ran(found: Any) -> bool:
     return isinstance(found, list) and any(map(_ran, found))
 
 
-def _before(path: Path, machine: Mapping[str, Any]) -> dict[str, Any]:
+def _before(path: Path) -> dict[str, Any]:
+    """What stands in the file; nothing where it is none of ours."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
+        found = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    return found if _same(found.get("machine", {}), machine) else {}
+    return found if isinstance(found, dict) and isinstance(found.get("machine"), dict) else {}
+
+
+def _put_aside(path: Path) -> str:
+    """Rename the file by when it was written; its new name, which was nobody's."""
+    written = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime(path.stat().st_mtime))
+    names = (path.with_stem(f"{path.stem}_{written}{more}") for more in ("", *(f"-{i}" for i in range(2, 100))))
+    aside = next(name for name in names if not name.exists())
+    return path.rename(aside).name
 
 
 def _same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-    """The same GPU, driver and libraries: their figures may stand in one file."""
-    told = ("gpu", "versions")
+    """The same GPU, driver, libraries and power mode: their figures may stand in one file."""
+    told = ("gpu", "versions", "power mode")
     driver = [machine.get("nvidia_smi", {}).get("driver_version") for machine in (a, b)]
     return driver[0] == driver[1] and all(a.get(name) == b.get(name) for name in told)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -76,7 +77,7 @@ def test_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check.main([*asked, "--keep", str(tmp_path / "kept")]) == 0
     found, said = json.loads(file.read_text()), capsys.readouterr()
     assert [name for name, one in found["backends"].items() if one["ran"]] == ["trt"]
-    assert "TensorRT-RTX builds for sm75" in found["backends"]["trt_rtx"]["why"]
+    assert "TensorRT-RTX does not build for sm87, this GPU" in found["backends"]["trt_rtx"]["why"]
     assert found["contract"] == {
         "trt": {"ran": True, "why": "", "passed": 1, "failed": 0, "skipped": 0, "failures": {}}
     }
@@ -94,7 +95,7 @@ def test_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("decode", "gemm", 6),
         ("image", "gemm", 1),
     ]
-    assert (row["floor_ms"], row["floor_why"]) == (None, "unknown device")
+    assert (row["floor_ms"], row["floor_why"][:14]) == (None, "unknown device")
     assert {goal["state"] for goal in found["goals"]} == {"not run"}
     assert "goal: p50 / roofline floor ≤ 2: not run" in said.out
     assert "openvla, 1 cameras: eager" in said.err
@@ -136,3 +137,32 @@ def test_without_a_gpu_it_is_one_line_and_nothing_else() -> None:
         ["bash", ".ci/gpu-check", sys.executable], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert by_make.stdout == done.stdout
+
+
+@pytest.mark.parametrize("wrong", [["--model", "pi5"], ["--minutes", "0"], ["--compile-mode", "max"], ["--keep"]])
+def test_options_are_read_before_a_gpu_is_looked_for(wrong: list[str]) -> None:
+    command = ["bash", ".ci/gpu-check", sys.executable, *wrong]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert wrong[0] in done.stderr
+
+
+def test_what_is_half_there_is_needed(tmp_path: Path) -> None:
+    """An uninstall that was cut short leaves a folder that is imported, and nothing is in it."""
+    (tmp_path / "onnxruntime").mkdir()
+    (tmp_path / "onnxruntime" / "__init__.py").touch()
+    command = [sys.executable, "-m", "benchmarks.gpu.needed", "names"]
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "onnxruntime\n")
+
+
+def test_a_folder_of_its_own_is_in_the_checkout_and_gone_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "RUNS", tmp_path / "runs")
+    with check._folder(None) as folder:
+        assert folder.parent == tmp_path / "runs"
+    assert not folder.exists()
+    with check._folder(tmp_path / "kept") as folder:
+        assert folder == tmp_path / "kept"

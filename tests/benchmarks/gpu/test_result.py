@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def part(p50: float, p99: float, **more: Any) -> dict[str, Any]:
 
 def row(**ours: dict[str, Any]) -> dict[str, Any]:
     found = {"model": "pi0", "cameras": 2, "floor_ms": 4.0, "bundle": {"ran": True}}
-    return {**found, "eager": part(60.0, 70.0), "compile": part(12.0, 12.1), "ours": ours}
+    return {**found, "eager": part(60.0, 70.0), "compile": part(12.0, 12.1, mode="max-autotune"), "ours": ours}
 
 
 def test_percentiles_are_times_that_were_measured() -> None:
@@ -67,8 +68,10 @@ def test_goals_are_met_or_not_or_not_run() -> None:
         "met",
         "not met",
     ]
-    unknown = row(trt=quick) | {"floor_ms": None, "compile": {"ran": False, "why": "no time"}}
+    unknown = row(trt=quick) | {"floor_ms": None, "compile": {"ran": False, "why": "no time", "mode": "max-autotune"}}
     assert [one["state"] for one in goals([unknown])] == ["met", "met", "not run", "not run"]
+    quick_mode = row(trt=quick) | {"compile": part(9.0, 9.1, mode="default")}
+    assert [one["state"] for one in goals([quick_mode])] == ["met", "met", "not run", "met"]
     wrong = row(trt=part(7.0, 7.1, agreement={"verdict": "fail"}))
     assert {one["state"] for one in goals([wrong])} == {"not met: it computes something else"}
     refused = row(trt={"ran": False, "why": "no"})
@@ -92,26 +95,52 @@ def test_the_table_says_what_ran_and_why_the_rest_did_not() -> None:
     said = table({"machine": MACHINE, "speed": rows, "goals": goals(rows)}).splitlines()
     assert said[0] == "NVIDIA H200 (sm90, 140 GiB), CUDA 13.0"
     assert " ".join(said[1].split()) == "policy cameras floor by p50 p99 × floor × eager × compile GiB error"
-    assert " ".join(said[4].split()) == "pi0 2 4.00 ort_cuda 7.00 7.10 1.75 8.57 1.71 7.0 1.2e-02"
+    assert " ".join(said[3].split()).startswith("pi0 2 4.00 compile, max-autotune 12.00")
+    assert " ".join(said[4].split()) == "pi0 2 4.00 ort-cuda 7.00 7.10 1.75 8.57 1.71 7.0 1.2e-02"
     assert said[5].split(maxsplit=3)[2:] == ["trt", "not run: TensorRT: out of memory"]
     assert "step     gemm               3.00 ms in 1260 kernels, floor 1.30" in said[7]
-    assert "goal: PyTorch eager / ours, p50 ≥ 5 (ort_cuda): 8.571, met" in said
+    assert "goal: PyTorch eager / ours, p50 ≥ 5 (ort-cuda): 8.571, met" in said
 
 
 def test_a_file_is_added_to_by_the_same_machine_alone(tmp_path: Path) -> None:
-    file = tmp_path / "r.json"
-    first = Report(file, MACHINE)
+    file, told = tmp_path / "r.json", list[str]()
+    first = Report(file, MACHINE, told.append)
     first.put("backends", {})
     first.row(row(trt=part(7.0, 7.1)))
-    again = Report(file, copy.deepcopy(MACHINE))
+    again = Report(file, copy.deepcopy(MACHINE), told.append)
     again.row(row() | {"cameras": 1})
     again.row(row(trt=part(6.0, 6.1)))
     found = json.loads(file.read_text())
     assert [(one["cameras"], len(one["ours"])) for one in found["speed"]] == [(2, 1), (1, 0)]
     assert found["speed"][0]["ours"]["trt"]["wall_ms"]["p50"] == 6.0
-    other = Report(file, {**MACHINE, "versions": {"torch": "2.12.0"}})
-    assert "speed" not in other.result
+    assert told == []
     assert default_path(MACHINE).name == "gpu_sm90_nvidia-h200.json"
+
+
+@pytest.mark.parametrize("other", [{"versions": {"torch": "2.12.0"}}, {"power mode": "30W, AGX"}, {"nvidia_smi": {}}])
+def test_another_machine_s_file_is_kept(tmp_path: Path, other: dict[str, Any]) -> None:
+    file, told = tmp_path / "r.json", list[str]()
+    Report(file, MACHINE, told.append).row(row())
+    before = file.read_bytes()
+    for machine in ({**MACHINE, **other}, MACHINE):
+        os.utime(file, (0, 0))
+        new = Report(file, machine, told.append)
+        assert "speed" not in new.result
+        new.put("backends", {})
+    kept = {"r_1970-01-01T00-00-00Z.json", "r_1970-01-01T00-00-00Z-2.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"r.json", *kept}
+    assert before in [(tmp_path / name).read_bytes() for name in kept]
+    kept_as = "kept as r_1970-01-01T00-00-00Z.json"
+    assert told[0] == f"{file}: not of this GPU, driver, libraries and power mode: {kept_as}"
+
+
+@pytest.mark.parametrize("foreign", ["", "[1]", '{"machine": 3}', "{"])
+def test_a_file_that_is_no_result_is_kept(tmp_path: Path, foreign: str) -> None:
+    file, told = tmp_path / "mine.json", list[str]()
+    file.write_text(foreign)
+    Report(file, MACHINE, told.append).put("backends", {})
+    (kept,) = tmp_path.glob("mine_*.json")
+    assert (kept.read_text(), len(told)) == (foreign, 1)
 
 
 def test_what_ran_and_did_not_hold_is_a_failure() -> None:
@@ -162,28 +191,54 @@ def test_another_process_answers_or_says_why_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "board", "gib", "row"),
+    ("name", "row"),
     [
-        ("NVIDIA H200", "", 140, "h200"),
-        ("NVIDIA H100 80GB HBM3", "", 80, "h100"),
-        ("NVIDIA H100 PCIe", "", 80, ""),
-        ("NVIDIA H200 MIG 1g.18gb", "", 18, ""),
-        ("NVIDIA GeForce RTX 4090", "", 24, "rtx-4090"),
-        ("NVIDIA GeForce RTX 4090 Laptop GPU", "", 16, ""),
-        ("Orin", "NVIDIA Jetson AGX Orin Developer Kit", 61, "agx-orin-64"),
-        ("Orin", "NVIDIA Jetson AGX Orin", 30, "agx-orin-32"),
-        ("Orin", "NVIDIA Jetson Orin NX Engineering Reference Developer Kit", 15, "orin-nx-16"),
-        ("Orin", "NVIDIA Jetson Orin Nano Developer Kit", 7, "orin-nano-8"),
-        ("Orin", "somebody's carrier", 7, ""),
-        ("NVIDIA Thor", "NVIDIA Jetson AGX Thor Developer Kit", 122, "thor"),
-        ("Tesla T4", "", 16, ""),
+        ("NVIDIA H200", "h200"),
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("NVIDIA H100 PCIe", ""),
+        ("NVIDIA GH200 480GB", ""),
+        ("NVIDIA H200 MIG 1g.18gb", ""),
+        ("NVIDIA GeForce RTX 4090", "rtx-4090"),
+        ("NVIDIA GeForce RTX 4090 D", ""),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", ""),
+        ("Tesla T4", ""),
     ],
 )
-def test_which_row_of_the_roofline_a_gpu_is(tmp_path: Path, name: str, board: str, gib: int, row: str) -> None:
-    if board:
-        (tmp_path / "proc/device-tree").mkdir(parents=True)
-        (tmp_path / "proc/device-tree/model").write_text(board + "\0")
-    found = device_row(Found(name, "sm", gib << 30, bool(board), 1, "13.0"), Host(tmp_path))
+def test_which_row_of_the_roofline_a_card_is(tmp_path: Path, name: str, row: str) -> None:
+    found = device_row(Found(name, "sm", 80 << 30, False, 1, "13.0"), Host(tmp_path))
+    assert found == row
+    assert not found or found in DEVICES
+
+
+@pytest.mark.parametrize(
+    ("board", "gib", "mode", "row"),
+    [
+        ("NVIDIA Jetson AGX Orin Developer Kit", 61, "MAXN", "agx-orin-64"),
+        ("NVIDIA Jetson AGX Orin Developer Kit", 61, "30W", ""),
+        ("NVIDIA Jetson AGX Orin", 30, "MAXN", "agx-orin-32"),
+        ("NVIDIA Jetson AGX Orin", 30, "MAXN_SUPER", ""),
+        ("NVIDIA Jetson Orin NX Engineering Reference Developer Kit", 15, "MAXN", "orin-nx-16"),
+        ("NVIDIA Jetson Orin NX Engineering Reference Developer Kit", 15, "MAXN_SUPER", "orin-nx-16-super"),
+        ("NVIDIA Jetson Orin NX Engineering Reference Developer Kit", 15, "25W", ""),
+        ("NVIDIA Jetson Orin NX Engineering Reference Developer Kit", 7, "MAXN", ""),
+        ("NVIDIA Jetson Orin Nano Developer Kit", 7, "15W", "orin-nano-8"),
+        ("NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super", 7, "MAXN_SUPER", "orin-nano-8-super"),
+        ("NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super", 7, "25W", ""),
+        ("NVIDIA Jetson Orin Nano Developer Kit", 3, "15W", ""),
+        ("NVIDIA Jetson Orin Nano Developer Kit", 7, None, ""),
+        ("somebody's carrier", 7, "MAXN", ""),
+        ("NVIDIA Jetson AGX Thor Developer Kit", 122, "MAXN", "thor"),
+        ("NVIDIA Jetson AGX Thor Developer Kit", 122, "120W", ""),
+    ],
+)
+def test_which_row_a_jetson_is_in_its_power_mode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, board: str, gib: int, mode: str | None, row: str
+) -> None:
+    (tmp_path / "proc/device-tree").mkdir(parents=True)
+    (tmp_path / "proc/device-tree/model").write_text(board + "\0")
+    said = mode and f"NV Power Mode: {mode}\n0\n"
+    monkeypatch.setattr(Host, "run", lambda _, *command: said if command == ("nvpmodel", "-q") else None)
+    found = device_row(Found("Orin", "sm87", gib << 30, True, 8, "12.6"), Host(tmp_path))
     assert found == row
     assert not found or found in DEVICES
 
