@@ -40,7 +40,7 @@ from calibration.open_dataset import open_dataset
 from edge_runtime import cli
 from edge_runtime.bundle import Bundle, open_bundle
 from edge_runtime.engines.api import load_api
-from edge_runtime.engines.compile import AHEAD, AHEAD_SM86, ALWAYS, JETPACK_6, NEVER, UNRUN
+from edge_runtime.engines.compile import ALWAYS, JETPACK_6, NEVER, STANDS_IN, UNRUN
 from edge_runtime.errors import EdgeError
 from export import precision
 from export.layers import ALL_PARTS, PROJECTIONS
@@ -117,7 +117,7 @@ def main() -> int:
         pool.join()
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     taken = {"seconds": round(time.monotonic() - began, 1), "cpu_seconds": round(used.ru_utime + used.ru_stime, 1)}
-    proves = {"proves": list(ALWAYS), "does_not_prove": [*UNRUN, *NEVER, *AHEAD, *AHEAD_SM86]}
+    proves = {"proves": list(ALWAYS), "does_not_prove": [*UNRUN, *NEVER, *STANDS_IN]}
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
     version = load_api("trt_rtx").name
     told = {"machine": machine, "library": version, "arch": ARCH, "target": TARGET, **taken, **proves}

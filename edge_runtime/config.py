@@ -149,7 +149,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     bundle: Text
     """Path of the bundle, relative to robot.toml."""
     backend: Text = "ort"
-    """Inference backend: a file name in edge_runtime/backends."""
+    """What computes: ort (the CPU), trt, trt-rtx or ort-cuda (docs/gpu.md)."""
     threads: Annotated[int, Meta(ge=1, le=256)] = 1
     """Threads inside the inference library."""
     flow_steps: Annotated[int, Meta(ge=0, le=1000)] = 0

@@ -15,6 +15,7 @@ from edge_runtime.config import Robot
 from edge_runtime.config_rules import problems
 from edge_runtime.deploy import places
 from edge_runtime.errors import ConfigError, printable
+from edge_runtime.files import plain
 from edge_runtime.suggest import did_you_mean
 
 if sys.version_info >= (3, 11):
@@ -137,9 +138,10 @@ def _absolute(robot: Robot, folder: Path) -> Robot:
         return str(folder / place) if place.startswith(("./", "../")) else place
 
     kinematics, box = robot.kinematics, robot.black_box
+    bundle = plain(folder / robot.policy.bundle)
     return msgspec.structs.replace(
         robot,
-        policy=msgspec.structs.replace(robot.policy, bundle=str(folder / robot.policy.bundle)),
+        policy=msgspec.structs.replace(robot.policy, bundle=str(bundle)),
         calibration=str(folder / robot.calibration) if robot.calibration else "",
         black_box=msgspec.structs.replace(box, folder=str(folder / box.folder) if box.folder else ""),
         control=msgspec.structs.replace(robot.control, socket=str(folder / robot.control.socket)),

@@ -49,7 +49,7 @@ def _values(value: object, key: str) -> Iterator[str]:
 
 
 def _policy(robot: Robot) -> Iterator[str]:
-    yield from _known("policy.backend", robot.policy.backend, "edge_runtime.backends")
+    yield from _known("policy.backend", robot.policy.backend, plugins.BACKENDS)
     if robot.policy.autostart and not robot.policy.instruction.strip():
         yield "policy.autostart: moving at power-on needs policy.instruction, which is empty"
 
@@ -178,9 +178,8 @@ def _leader(leader: Leader, robot: Robot) -> Iterator[str]:
 
 
 def _known(key: str, name: str, package: str) -> Iterator[str]:
-    known = plugins.names(package)
-    if plugins.file_name(name) not in known:
-        yield f'{key}: there is no "{name}"{did_you_mean(name, known)}'
+    if fault := plugins.unknown(package, name):
+        yield f"{key}: {fault}"
 
 
 def _unique(key: str, values: Iterable[object]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -25,6 +25,32 @@ def write_whole(path: Path, content: str | bytes, *, settled: bool = False) -> N
             settle(path.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def plain(path: Path) -> Path:
+    """`path` without ".." in it, where that is the same place: behind a link to a folder it is not."""
+    short = os.path.normpath(path)
+    try:
+        return Path(short) if os.path.realpath(short) == os.path.realpath(path) else path
+    except ValueError:  # no place at all, with a null character in it
+        return path
+
+
+@contextmanager
+def room(folder: Path | None) -> Iterator[None]:
+    """`folder` is there within the block; afterwards, with those above it, only if it was before or something is in it.
+
+    Raises `OSError` where it cannot be made.
+    """
+    new = [] if folder is None else [one for one in (folder, *folder.parents) if not one.exists()]
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # not empty
+            for one in new:
+                one.rmdir()
 
 
 def settle(path: Path) -> None:

@@ -26,6 +26,9 @@ _INSTALL = {
     "tensorrt": "'.[tensorrt]' in the checkout",
 }
 """What to install for an import name that is not the name of its distribution."""
+BACKENDS, TORCH = "edge_runtime.backends", "torch"
+"""Where backends are, and one that is no plug-in: PyTorch on the CPU (`export.torch_graph`), which rounds half
+precision as a GPU does."""
 
 
 def names(package: str) -> tuple[str, ...]:
@@ -40,14 +43,28 @@ def file_name(name: str) -> str:
     return name.replace("-", "_")
 
 
+def spelt(name: str) -> str:
+    """`name` as people read it everywhere: trt_rtx is "trt-rtx"."""
+    return name.replace("_", "-")
+
+
+def unknown(package: str, name: str, *more: str) -> str:
+    """That `package` has no plug-in `name`, and which is meant; "" where it has, or it is one of `more`."""
+    known = (*map(spelt, names(package)), *more)
+    if spelt(name) in known:
+        return ""
+    if package == BACKENDS and name == TORCH:
+        return f'"{TORCH}" is no robot\'s backend, only edge verify takes it; there are {", ".join(known)}'
+    return f'there is no "{name}"{did_you_mean(spelt(name), known)}'
+
+
 def load(package: str, name: str) -> ModuleType:
     """Import the plug-in `name` of `package`.
 
     Raises `EdgeError` for a name that is not there (with the nearest that is) and for a missing library.
     """
-    known = names(package)
-    if file_name(name) not in known:
-        raise EdgeError(f'{package}: there is no "{name}"{did_you_mean(name, known)}')
+    if fault := unknown(package, name):
+        raise EdgeError(f"{package}: {fault}")
     return require(f"{package}.{file_name(name)}")
 
 

@@ -7,9 +7,12 @@ from typing import Literal
 
 from edge_runtime import plugins
 from edge_runtime.backends.base import Backend
+from edge_runtime.backends.cuda.gpu import gpu
+from edge_runtime.backends.cuda.ort_library import onnxruntime, onnxruntime_gpu
 from edge_runtime.bundle import Bundle, open_bundle
 from edge_runtime.config import Robot
-from edge_runtime.errors import BundleError
+from edge_runtime.engines.api import BACKENDS, load_api, place_here
+from edge_runtime.errors import BackendError, BundleError
 from edge_runtime.policies.base import Seam
 from edge_runtime.policies.graph_policy import GraphPolicy
 from edge_runtime.policies.runners import runner
@@ -44,7 +47,24 @@ def open_policy(
 def robot_policy(robot: Robot) -> GraphPolicy:
     """`open_policy` with everything that `robot` says about it."""
     bundle = open_bundle(Path(robot.policy.bundle))
-    return policy_on(open_backend(bundle, robot.policy.backend, robot.policy.threads), bundle, robot)
+    return policy_on(robot_backend(robot, bundle), bundle, robot)
+
+
+def robot_backend(robot: Robot, bundle: Bundle) -> Backend:
+    """The backend that `robot` names. A `BackendError` that another one would mend says where that is written."""
+    name = plugins.file_name(robot.policy.backend)
+    backend = open_backend(bundle, name, robot.policy.threads)
+    try:
+        if name in BACKENDS:
+            place_here(load_api(name))
+        elif name == "ort_cuda":
+            gpu()
+            onnxruntime_gpu()
+        elif name == "ort":
+            onnxruntime(name)
+    except BackendError as error:
+        raise BackendError(f"robot.toml: policy.backend: {error}") from error
+    return backend
 
 
 def policy_on(backend: Backend, bundle: Bundle, robot: Robot) -> GraphPolicy:
@@ -64,7 +84,7 @@ def policy_on(backend: Backend, bundle: Bundle, robot: Robot) -> GraphPolicy:
 def open_backend(bundle: Bundle, name: str, threads: int) -> Backend:
     """The backend of that name, which can compute what is in the bundle."""
     refuse_backend(bundle, name)
-    backend: Backend = plugins.load("edge_runtime.backends", name).Engine(threads)
+    backend: Backend = plugins.load(plugins.BACKENDS, name).Engine(threads)
     return backend
 
 

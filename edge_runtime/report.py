@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 
 from edge_runtime.floor import Floor
 from edge_runtime.record import RunRecord
+from edge_runtime.watchdog import HUNG, LOST
 
 PERCENTILES = {"p50": 50.0, "p99": 99.0, "p99_9": 99.9, "max": 100.0}
 
 MOVING = ("RUN", "COAST")
+
+_ENDS = {HUNG: "an inference that hangs", LOST: "the loss of the GPU"}
 
 Level = Literal["good", "warn", "bad"]
 
@@ -111,21 +114,26 @@ def tasks_ended(report: dict[str, Any]) -> int:
 
 
 def verdict(report: dict[str, Any]) -> tuple[Level, str]:
-    """One sentence on a run. Good: no slot missed, no fault. Bad: a fault, nothing ran, or over 0.1 % missed."""
+    """One sentence on a run. Good: no slot missed, no fault. Bad: a fault, nothing ran, or over 0.1 % missed.
+
+    What ends the process is a fault too, whether or not the arm was driven then.
+    """
     control, task, faults = report["control"], report["task"], report["faults"]
     ticks, missed = control["ticks"], control["missed"]
     if not ticks:
         return "bad", "The control loop never ran"
     share = missed / (ticks + missed)
-    faulty = faults["safe_s"] > 0 or faults["holds"] > 0
+    ended = [event for event in report["events"] if event["name"] in (HUNG, LOST)]
+    faulty = faults["safe_s"] > 0 or faults["holds"] > 0 or bool(ended)
     parts = ["Every tick on time" if not missed else f"{missed} of {ticks + missed} slots missed ({share:.2%})"]
     parts.append(f"{ticks} ticks at {control['rate_hz']:g} Hz")
-    if ended := tasks_ended(report):
-        parts.append(f"{task['successes']} of {ended} tasks done")
+    if tasks := tasks_ended(report):
+        parts.append(f"{task['successes']} of {tasks} tasks done")
     if task["cut_off"]:
         parts.append("a task cut off by the end")
     if faults["holds"]:
         parts.append(f"{faults['holds']} faults led to HOLD" if faults["holds"] > 1 else "a fault led to HOLD")
     if faults["safe_s"] > 0:
         parts.append(f"SAFE for {faults['safe_s']:.1f} s")
+    parts += [f"ended by {_ENDS[event['name']]}" for event in ended[:1]]
     return "bad" if faulty or share > 1e-3 else "warn" if missed else "good", ", ".join(parts)

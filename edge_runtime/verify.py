@@ -20,6 +20,7 @@ from edge_runtime.backends.base import Backend
 from edge_runtime.bundle import Bundle
 from edge_runtime.bundle_spec import Manifest, PolicySpec
 from edge_runtime.errors import MalformedTokens
+from edge_runtime.plugins import spelt
 from edge_runtime.policies import flow, tokens
 from edge_runtime.policies.base import Floats
 from edge_runtime.policies.graph_policy import GraphPolicy
@@ -129,7 +130,7 @@ def text(bundle: Bundle, backend: str, errors: ActionErrors) -> str:
     accepted = ", as it was sealed: a person accepted that" if bundle.manifest.verdict == "accepted" else ""
     return "\n".join(
         [
-            f"{bundle.path}: backend {backend}, against the bundle's own probes",
+            f"{bundle.path}: backend {spelt(backend)}, against the bundle's own probes",
             *(f"  {line}" for line in accuracy_text.actions(errors)),
             f"  verdict: {errors.verdict}{accepted if errors.verdict == 'fail' else ''}",
         ]

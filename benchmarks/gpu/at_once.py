@@ -10,7 +10,7 @@ from typing import Any
 from edge_runtime import plugins
 from edge_runtime.backends import trt
 from edge_runtime.backends.base import Backend, Feeds, Graph
-from edge_runtime.engines.api import RTX_ARCHS, load_api, place_here
+from edge_runtime.engines.api import load_api, place_here
 from edge_runtime.engines.build import build
 from edge_runtime.engines.key import BuildOptions
 from edge_runtime.errors import BackendError, BundleError
@@ -26,8 +26,6 @@ class Building(trt.Engine):
     def load(self, path: Path, feeds: Feeds | None = None, inner: Collection[str] = ()) -> trt.TrtGraph:
         api = load_api(self.backend)
         place = place_here(api)
-        if api.ahead and place.arch not in RTX_ARCHS:
-            raise BackendError(f"{api.title} builds for {', '.join(RTX_ARCHS)}, and this GPU is {place.arch}")
         try:
             nodes = read_nodes(path)
         except BundleError as error:

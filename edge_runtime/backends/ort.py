@@ -71,10 +71,7 @@ class Engine(Backend):
         return OrtGraph(path, session, inputs, fed, _allocate(path, session.get_outputs()))
 
     def _session(self, path: Path) -> Any:
-        try:
-            import onnxruntime as ort
-        except ImportError as error:
-            raise BackendError(f"backend ort: {error}; pip install onnxruntime") from error
+        ort = ort_library.onnxruntime("ort")
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from edge_runtime import plugins
 from edge_runtime.backends.base import Feeds
 from edge_runtime.backends.cuda.backend import GpuBackend
 from edge_runtime.backends.cuda.gpu import gpu
@@ -72,7 +73,7 @@ class Engine(GpuBackend):
         store = Store(path.parent)
         found = store.find(EngineKey(place, seal, name, BuildOptions()), any_options=True)
         if found.info is None:
-            command = f"edge compile {path.parent} --backend {self.backend.replace('_', '-')}"
+            command = f"edge compile {path.parent} --backend {plugins.spelt(self.backend)}"
             raise BackendError(f"{found.why or f'{path}: there is no engine for {place}'}; run `{command}`")
         return self.open(store.path(found.info), path, feeds, inner)
 

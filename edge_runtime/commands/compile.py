@@ -15,12 +15,29 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
+ARCHITECTURES = "sm75, sm80, sm86, sm89, sm120, sm121"
+"""Those of TensorRT-RTX, as --help names them."""
+
+
+class _Library(click.Choice[str]):
+    """A backend's name, with a dash or as its file has it."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from edge_runtime.plugins import spelt
+
+        return super().convert(spelt(value), param, ctx)
+
+
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--backend", type=_Library(["trt", "trt-rtx"]), default="trt", show_default=True, help="Which library.")
 @click.option(
-    "--backend", type=click.Choice(["trt", "trt-rtx"]), default="trt", show_default=True, help="Which library."
+    "--for",
+    "arch",
+    metavar="ARCH",
+    default="",
+    help=f"GPU to build for without having it (trt-rtx only): {ARCHITECTURES}.",
 )
-@click.option("--for", "arch", metavar="ARCH", default="", help="GPU to build for ahead of time: sm86 (trt-rtx only).")
 @click.option("--workspace", metavar="MIB", type=click.IntRange(min=1), help="Most memory that one layer may work in.")
 @click.option("--memory-limit", metavar="MIB", type=click.IntRange(min=1), help="Most memory that the build may take.")
 @click.option(

@@ -35,11 +35,9 @@ def run(robot: str, seconds: float | None, report: Path | None, record_to: Path 
     for note in notes:
         warn(note)
     from edge_runtime import app, report_files, report_text
+    from edge_runtime.files import room
     from edge_runtime.record import RunRecord
     from edge_runtime.report import summary
-
-    if report is not None:
-        report.mkdir(parents=True, exist_ok=True)  # what cannot be written there is said before the run, not after it
 
     def conclude(record: RunRecord) -> None:
         if report is None:
@@ -50,7 +48,8 @@ def run(robot: str, seconds: float | None, report: Path | None, record_to: Path 
             click.echo(f"{written.json_file}\n{written.html_file}", err=True)
         emit(found, report_text.text(found), json_file)
 
-    conclude(app.run_robot(settings, seconds=seconds, rescue=conclude, record_to=record_to))
+    with room(report):  # what cannot be written there is said before the run, not after it
+        conclude(app.run_robot(settings, seconds=seconds, rescue=conclude, record_to=record_to))
 
 
 @click.command()

@@ -8,14 +8,15 @@ from pathlib import Path
 from edge_runtime import plugins
 from edge_runtime.action_space import action_space
 from edge_runtime.backends.cuda.gpu import gpu
-from edge_runtime.backends.cuda.ort_library import onnxruntime_gpu
 from edge_runtime.bundle import Bundle, open_bundle
 from edge_runtime.config import Robot
+from edge_runtime.doctor import one_node
 from edge_runtime.doctor.check import Check
 from edge_runtime.engines.api import BACKENDS, load_api, place_here
 from edge_runtime.engines.here import found_here
 from edge_runtime.errors import EdgeError
 from edge_runtime.fit import check_fit
+from edge_runtime.plugins import spelt
 from edge_runtime.policy import refuse_backend
 
 
@@ -33,7 +34,7 @@ def check(robot: Robot) -> Iterator[Check]:
         yield (reached := gpu_here(backend))
         if reached.level == "bad":
             return
-    yield engines(bundle, backend)
+    yield engines(bundle, backend) if backend in BACKENDS else onnx_runtime(backend)
 
 
 def sealed(bundle: Bundle) -> Check:
@@ -59,25 +60,35 @@ def fit(robot: Robot, bundle: Bundle) -> Check:
 
 
 def gpu_here(backend: str) -> Check:
-    """The GPU that every backend but `ort` computes on."""
+    """The GPU that every backend but `ort` computes on; TensorRT before it, as what installs that reaches a GPU too."""
+    try:
+        if backend in BACKENDS:
+            load_api(backend)
+    except EdgeError as error:
+        return Check("gpu", "bad", str(error))
     try:
         here = gpu()
     except EdgeError as error:
-        return Check("gpu", "bad", f"backend {backend}: {error}")
+        return Check("gpu", "bad", f"backend {spelt(backend)}: {error}")
     return Check("gpu", "ok", f"{here.name}, {here.arch}")
 
 
-def engines(bundle: Bundle, backend: str) -> Check:
-    """Whether each graph has an engine whose key is this machine's; ONNX Runtime needs none, but itself."""
+def onnx_runtime(backend: str) -> Check:
+    """ONNX Runtime needs no engines, but itself, and libraries of its own."""
     try:
-        if backend == "ort_cuda":
-            onnxruntime_gpu()
-        if backend not in BACKENDS:
-            return Check("engines", "ok", f"backend {backend} needs none")
+        one_node.load(backend)
+    except EdgeError as error:
+        return Check("engines", "bad", str(error))
+    return Check("engines", "ok", f"backend {spelt(backend)} needs none")
+
+
+def engines(bundle: Bundle, backend: str) -> Check:
+    """Whether each graph has an engine whose key is this machine's."""
+    try:
         place = place_here(load_api(backend))
     except EdgeError as error:
         return Check("engines", "bad", str(error))
-    how = f"edge compile {bundle.path} --backend {backend.replace('_', '-')}"
+    how = f"edge compile {bundle.path} --backend {spelt(backend)}"
     for graph, found in found_here(bundle, place):
         if found.info is None:
             return Check("engines", "bad", found.why or f"none of {graph} for {place}", how)

@@ -11,6 +11,7 @@ from typing import Any
 from edge_runtime import errors
 from edge_runtime.engines.key import Place, l4t_release
 from edge_runtime.errors import BackendError
+from edge_runtime.plugins import spelt
 
 RTX_ARCHS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
 """What TensorRT-RTX builds for without a GPU (its `ComputeCapability`); neither Orin (sm87) nor Hopper (sm90)."""
@@ -65,9 +66,10 @@ _LIBRARIES = {
     "trt": (
         "tensorrt",
         "TensorRT",
-        "it comes with JetPack (python3 -m venv --system-site-packages), or: pip install tensorrt",
+        "pip install '.[tensorrt]' in the checkout; on a Jetson it comes with JetPack: pip install '.[cuda]' in a venv "
+        "that was made with --system-site-packages",
     ),
-    "trt_rtx": ("tensorrt_rtx_bindings", "TensorRT-RTX", "pip install '.[rtx]' in the checkout"),
+    "trt_rtx": ("tensorrt_rtx_bindings", "TensorRT-RTX", "pip install '.[cuda,rtx]' in the checkout"),
 }
 BACKENDS = tuple(_LIBRARIES)
 
@@ -79,15 +81,18 @@ def load_api(backend: str) -> Api:
     try:
         return Api(backend, title, importlib.import_module(module), ahead=backend == "trt_rtx")
     except (ImportError, OSError) as error:
-        raise BackendError(f"backend {backend}: {one_line(str(error))}; {install}") from error
+        raise BackendError(f"backend {spelt(backend)}: {one_line(str(error))}; {install}") from error
 
 
 def place_here(api: Api) -> Place:
-    """Where engines of this library run on this machine; `BackendError` where there is no GPU."""
+    """Where engines of this library run on this machine; `BackendError` where there is no GPU, or none for them."""
     from edge_runtime.backends.cuda.gpu import gpu
 
     here = gpu()
     if api.ahead:
+        if here.arch not in RTX_ARCHS:
+            this = f"{here.arch}, this GPU ({here.name})"
+            raise BackendError(f"backend trt-rtx: {api.title} does not build for {this}; use trt or ort-cuda")
         return Place(api.backend, api.version, here.arch)
     return Place(api.backend, api.version, here.arch, here.name, l4t_release())
 

@@ -25,12 +25,14 @@ from edge_runtime.targets import TARGETS
 JETPACK_6 = "10.3"
 """The TensorRT of JetPack 6, whose operators every graph is held against."""
 ALWAYS = ("every graph parses", "every operator is supported with the types it has there")
-NEVER = ("speed: measure it on the robot",)
+NEVER = ("speed: measure it where they run",)
 HELD = "the engines answer the bundle's probes as its gate asks"
 UNRUN = ("that the engines run, or compute what the graphs do: nothing has run them",)
 ACCEPTED = ("that the engines answer as the gate asks: they do not, as was accepted when the bundle was sealed",)
-AHEAD = ("anything about Orin (SM87): TensorRT-RTX does not build for it, SM86 is the nearest",)
-AHEAD_SM86 = ("that INT8 products run in INT8: for SM86 its support matrix has INT8 and INT4 for weights alone",)
+STANDS_IN = (
+    "anything about Orin (SM87): TensorRT-RTX does not build for it, SM86 is the nearest",
+    "that INT8 products run in INT8: for SM86 its support matrix has INT8 and INT4 for weights alone",
+)
 ORIN, STAND_IN = "sm87", "sm86"
 """What TensorRT-RTX does not build for, and what shows ahead of time whether a bundle for it builds."""
 BLIND = "not inspected: that takes the GPU that the engine is for"
@@ -77,8 +79,7 @@ class Compiled:
     @property
     def unproven(self) -> tuple[str, ...]:
         lacking = () if self.held else UNRUN if self.answers is None else ACCEPTED
-        ahead = (*AHEAD, *(AHEAD_SM86 if self.place.arch == STAND_IN else ()))
-        return (*lacking, *NEVER, *(ahead if self.ahead else ()))
+        return (*lacking, *NEVER, *(STANDS_IN if self.ahead and self.place.arch == STAND_IN else ()))
 
 
 def compile_bundle(
@@ -185,16 +186,18 @@ class _Job:
 
 
 def _place(api: Api, arch: str) -> Place:
+    """`arch` where one is named, else the GPU that is here."""
+    if arch and arch not in RTX_ARCHS:
+        orin = "; Orin's engines are built on the robot, with --backend trt" if arch == ORIN else ""
+        raise BackendError(f"--for {arch}: {api.title} builds for {', '.join(RTX_ARCHS)}{orin}")
+    if arch:
+        return Place(api.backend, api.version, arch)
     try:
-        place = Place(api.backend, api.version, arch) if arch else place_here(api)
+        return place_here(api)
     except BackendError as error:
         if not api.ahead:
             raise
-        raise BackendError(f"{error}; or name a GPU: --for {STAND_IN}") from error
-    if api.ahead and place.arch not in RTX_ARCHS:
-        orin = "; Orin's engines are built on the robot, with --backend trt" if place.arch == ORIN else ""
-        raise BackendError(f"--for {place.arch}: {api.title} builds for {', '.join(RTX_ARCHS)}{orin}")
-    return place
+        raise BackendError(f"{str(error).rstrip('.')}; or name a GPU: --for {STAND_IN}") from error
 
 
 def _refuse_target(bundle: Bundle, place: Place, ahead: bool) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+from edge_runtime.plugins import spelt
+
 TEGRA = Path("/etc/nv_tegra_release")
 
 
@@ -32,7 +34,7 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     l4t: str = ""
 
     def __str__(self) -> str:
-        return f"{self.backend} {self.version} on {self.arch}" + "".join(f", {x}" for x in (self.device, self.l4t) if x)
+        return ", ".join(filter(None, (f"{spelt(self.backend)} {self.version} on {self.arch}", self.device, self.l4t)))
 
 
 class EngineKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

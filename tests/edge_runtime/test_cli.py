@@ -258,3 +258,16 @@ def test_status_starts_fast(robot_toml: Path) -> None:
     loaded = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")]
     assert "edge_runtime.cli" in loaded
     assert not {"numpy", "torch", "onnxruntime", "cv2", "rich", "serial"} & set(loaded)
+
+
+def test_a_run_that_does_not_begin_leaves_no_folder_for_its_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "robot.toml").write_text(ROBOT)
+    report = tmp_path / "runs" / "report"
+    assert cli.main(["run", str(tmp_path / "robot.toml"), "--report", str(report)]) == 2
+    assert capsys.readouterr().err.startswith(f"edge: {tmp_path / 'bundle'}: no such bundle")
+    assert not (tmp_path / "runs").exists()
+    (tmp_path / "full").write_text("")
+    assert cli.main(["run", str(tmp_path / "robot.toml"), "--report", str(tmp_path / "full" / "report")]) == 2
+    assert capsys.readouterr().err == f"edge: {tmp_path / 'full' / 'report'}: Not a directory\n"

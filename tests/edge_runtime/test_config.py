@@ -58,6 +58,16 @@ def test_paths_are_relative_to_the_file_where_they_say_so(tmp_path: Path) -> Non
     assert robot.cameras[1].device == "0"
 
 
+def test_a_bundle_beside_the_folder_has_the_shorter_name_where_that_is_the_same_place(tmp_path: Path) -> None:
+    text = ROBOT.replace('bundle = "bundle"', 'bundle = "../demo/bundle"')
+    (tmp_path / "runs").mkdir()
+    assert config.load(write(tmp_path / "runs", text)).policy.bundle == str(tmp_path / "demo" / "bundle")
+    (tmp_path / "far" / "runs").mkdir(parents=True)
+    (tmp_path / "linked").symlink_to(tmp_path / "far" / "runs")
+    robot = config.load(write(tmp_path / "linked", text))
+    assert robot.policy.bundle == str(tmp_path / "linked" / ".." / "demo" / "bundle")
+
+
 @pytest.mark.parametrize("spelling", ["trt_rtx", "trt-rtx"])
 def test_a_backend_has_two_spellings(tmp_path: Path, spelling: str) -> None:
     text = ROBOT.replace('bundle = "bundle"', f'bundle = "bundle"\nbackend = "{spelling}"')
@@ -161,6 +171,12 @@ SPOILED = [
         'bundle = "bundle"',
         'bundle = "bundle"\nbackend = "orrt"',
         'policy.backend: there is no "orrt", did you mean "ort"?',
+    ),
+    (
+        'bundle = "bundle"',
+        'bundle = "bundle"\nbackend = "torch"',
+        'policy.backend: "torch" is no robot\'s backend, only edge verify takes it; there are ort, ort-cuda, trt, '
+        "trt-rtx",
     ),
     (
         'instruction = "pick up the red cup"',

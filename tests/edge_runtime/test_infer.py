@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -498,6 +499,35 @@ def test_real_graphs_from_a_file_to_a_file(tmp_path: Path, capsys: pytest.Captur
     stored = load_file(tmp_path / "a")
     assert stored["actions_normalized"].tolist() == [[6.0, 6.0]] * 3
     np.testing.assert_allclose(stored["actions"], [[11.0, 4.5]] * 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", '--backend: there is no ""; known: ort, ort-cuda, trt, trt-rtx'),
+        ("ort-coda", '--backend: there is no "ort-coda", did you mean "ort-cuda"?'),
+        (
+            "torch",
+            '--backend: "torch" is no robot\'s backend, only edge verify takes it; there are ort, ort-cuda, trt, '
+            "trt-rtx",
+        ),
+    ],
+)
+def test_a_backend_that_there_is_not(bench: Bench, capsys: Any, name: str, words: str) -> None:
+    assert bench.edge("--backend", name) == 2
+    assert capsys.readouterr().err == f"edge: {words}\n"
+    assert not bench.out.exists()
+
+
+@pytest.mark.parametrize("name", ["ort-cuda", "ort_cuda"])
+def test_the_backend_that_is_named_infers(bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    asked: list[str] = []
+    engine, _ = Parts(flow_graphs()), bench.observe(noise=np.zeros((3, 5), np.float32))
+    load = SimpleNamespace(Engine=lambda threads: engine)
+    monkeypatch.setattr("edge_runtime.policy.plugins.load", lambda _, asked_for: asked.append(asked_for) or load)
+    assert bench.edge("--backend", name) == 0
+    assert asked == [name]
+    assert bench.out.exists()
 
 
 def test_what_only_a_flow_understands_is_refused_elsewhere(bench: Bench) -> None:

@@ -91,5 +91,10 @@ def test_our_own_are_found(package: str, name: str) -> None:
 
 def test_a_dash_is_as_good_as_what_a_file_name_has() -> None:
     assert plugins.load("edge_runtime.backends", "trt-rtx") is plugins.load("edge_runtime.backends", "trt_rtx")
-    with pytest.raises(EdgeError, match=r'there is no "trt-rtz", did you mean "trt_rtx"\?$'):
+    with pytest.raises(EdgeError, match=r'there is no "trt-rtz", did you mean "trt-rtx"\?$'):
         plugins.load("edge_runtime.backends", "trt-rtz")
+    for wrong in ("trt_rtz", "xx"):
+        with pytest.raises(EdgeError, match=r"trt-rtx") as caught:
+            plugins.load("edge_runtime.backends", wrong)
+        assert "trt_rtx" not in str(caught.value)
+        assert ("ort, ort-cuda, trt, trt-rtx" in str(caught.value)) == (wrong == "xx")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import msgspec
@@ -10,11 +11,12 @@ import pytest
 
 from edge_runtime.bundle import open_bundle, seal
 from edge_runtime.bundle_spec import GRAPHS, Quantization
+from edge_runtime.engines.api import load_api
 from edge_runtime.errors import BackendError, BundleError, EdgeError
 from edge_runtime.policies import flow, regression, tokens
 from edge_runtime.policies.base import Observation
-from edge_runtime.policy import open_policy, refuse_backend
-from tests.edge_runtime import tiny_bundle, tiny_tokenizer
+from edge_runtime.policy import open_policy, refuse_backend, robot_policy
+from tests.edge_runtime import fakes, tiny_bundle, tiny_tokenizer
 from tests.edge_runtime.policies import token_bundle
 from tests.edge_runtime.policies.arithmetic import (
     Parts,
@@ -79,6 +81,23 @@ def test_graphs_are_given_to_the_backend_of_that_name(tmp_path: Path) -> None:
     seal(folder, tiny_bundle.MANIFEST)
     with pytest.raises(BackendError, match=r"image\.onnx: ONNX Runtime .* refuses it"):
         open_policy(folder)
+
+
+@pytest.mark.parametrize("backend", ["ort", "ort-cuda", "trt", "trt-rtx"])
+def test_what_a_robots_backend_lacks_is_said_of_the_key_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    for library in ("onnxruntime", "tensorrt", "tensorrt_rtx_bindings"):
+        monkeypatch.setitem(sys.modules, library, None)
+    load_api.cache_clear()
+    robot = fakes.robot()
+    policy = msgspec.structs.replace(robot.policy, bundle=str(flow_bundle(tmp_path).path), backend=backend)
+    with pytest.raises(
+        BackendError,
+        match=rf"^robot\.toml: policy\.backend: (no GPU can be reached from here: |backend {backend}: .*; pip )",
+    ):
+        robot_policy(msgspec.structs.replace(robot, policy=policy))
+    load_api.cache_clear()
 
 
 def quantized(folder: Path, precision: str = "int8", **floats: str) -> Path:

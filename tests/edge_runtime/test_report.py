@@ -90,6 +90,16 @@ def test_the_verdict(missed: int, faults: dict[str, float], level: str, says: st
 
 
 @pytest.mark.parametrize(
+    ("name", "says"), [("inference hung", "an inference that hangs"), ("device lost", "the loss of the GPU")]
+)
+def test_what_ends_the_process_is_bad_in_whatever_state(name: str, says: str) -> None:
+    run = record(skip=0)
+    run.events.append(Event(run.ended_ns, name, "in flight for 10001.0 ms"))
+    words = f"Every tick on time, 2000 ticks at 100 Hz, 3 of 3 tasks done, ended by {says}"
+    assert report.verdict(report.summary(run)) == ("bad", words)
+
+
+@pytest.mark.parametrize(
     ("episodes", "says"), [(3, ", 2 of 2 tasks done, a task cut off by the end"), (1, ", a task cut off by the end")]
 )
 def test_a_task_that_the_end_of_the_run_stopped_is_told_apart(episodes: int, says: str) -> None:

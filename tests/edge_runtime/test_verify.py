@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge_runtime import cli
+from edge_runtime import cli, plugins
 from edge_runtime.accuracy import FLOAT32_GATE, QUANTIZED_GATE, ActionErrors
 from edge_runtime.bundle import Bundle, open_bundle, seal
 from edge_runtime.bundle_spec import Quantization
@@ -312,6 +312,7 @@ def test_half_precision_is_judged_by_pytorch(tmp_path: Path, monkeypatch: pytest
     [
         (["--backend", "orr"], '--backend: there is no "orr", did you mean "ort"?'),
         (["--backend", "touch"], '--backend: there is no "touch", did you mean "torch"?'),
+        (["--backend", ""], '--backend: there is no ""; known: ort, ort-cuda, torch, trt, trt-rtx'),
         (["--threads", "0"], "verify: invalid value for '--threads'"),
     ],
 )
@@ -321,6 +322,14 @@ def test_what_is_asked_in_vain_is_one_line(tmp_path: Path, capsys: Any, options:
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert err.startswith(f"edge: {words}")
+
+
+@pytest.mark.parametrize(("command", "more"), [("verify", ("torch",)), ("infer", ())])
+def test_help_names_every_backend(command: str, more: tuple[str, ...], capsys: Any) -> None:
+    assert cli.main([command, "--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(plugins.spelt(name) in said for name in (*plugins.names(plugins.BACKENDS), *more))
+    assert "_" not in " ".join(said.partition("--backend")[2].split()[:16])
 
 
 def test_onnx_runtime_is_not_asked_for_bfloat16(tmp_path: Path, capsys: Any) -> None:

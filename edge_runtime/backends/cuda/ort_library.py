@@ -1,4 +1,4 @@
-"""ONNX Runtime with its CUDA provider: found, sessions on the GPU's stream, and refusals of one line.
+"""ONNX Runtime: found, and with its CUDA provider: sessions on the GPU's stream, and refusals of one line.
 
 What is said here of ONNX Runtime was seen with onnxruntime-gpu 1.31.1, over a CUDA runtime that records.
 """
@@ -10,6 +10,7 @@ import ctypes
 import functools
 import os
 import re
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ PROVIDER = "CUDAExecutionProvider"
 OLDEST = (1, 31)
 """After a capture, older ones use the page-locked memory again from which some kernels have their lists of addresses
 copied, while every launch of the captured graph goes on copying from it (microsoft/onnxruntime#32121)."""
-_INSTALL = "pip install 'onnxruntime-gpu[cuda,cudnn]'"
+_GPU = "onnxruntime-gpu"
+_INSTALL = f"pip install '{_GPU}[cuda,cudnn]'"
 
 _ELSEWHERE = "fallback to CPU EP has been explicitly disabled"
 _NOWHERE = re.compile(r"Provider type for (\S+) node with name '(.*?)' is not set")
@@ -33,16 +35,35 @@ _PLACES = re.compile(r"/\S+:\d+ .*?\) (?:const )?(?:\[with .*?\] )?| ; GPU=.*")
 """Where in its sources ONNX Runtime was: file, line and function, before and after what it says."""
 
 
-def onnxruntime_gpu() -> Any:
-    """`onnxruntime`; `BackendError` where it is missing, has no CUDA provider, or is too old."""
+def onnxruntime(backend: str) -> Any:
+    """`onnxruntime` for the backend "ort" or "ort-cuda"; `BackendError` where it is missing or not whole."""
+    wanted = (_GPU,) if backend == "ort-cuda" else (_GPU, "onnxruntime")
+    otherwise = _INSTALL if backend == "ort-cuda" else "pip install onnxruntime"
     try:
         import onnxruntime as ort
     except ImportError as error:
-        raise BackendError(f"backend ort-cuda: {one_line(error)}; {_INSTALL}") from error
+        raise BackendError(f"backend {backend}: {one_line(error)}; {_remedy(wanted, otherwise)}") from error
+    if getattr(ort, "__file__", None) is None:
+        left = f"{next(iter(ort.__path__))} is all that is left of onnxruntime"
+        raise BackendError(f"backend {backend}: {left}; {_remedy(wanted, otherwise)}")
+    return ort
+
+
+def _remedy(wanted: tuple[str, ...], otherwise: str) -> str:
+    """What brings in the first of `wanted` that pip has a note of, and takes for whole; else what installs it.
+
+    `onnxruntime` and `onnxruntime-gpu` are one folder: whichever is removed takes it along.
+    """
+    there = [name for name in wanted if any(metadata.distributions(name=name))]
+    return f"pip install --force-reinstall --no-deps {there[0]}" if there else otherwise
+
+
+def onnxruntime_gpu() -> Any:
+    """`onnxruntime`; `BackendError` where it is missing, has no CUDA provider, or is too old."""
+    ort = onnxruntime("ort-cuda")
     if PROVIDER not in ort.get_available_providers():
-        raise BackendError(
-            f"backend ort-cuda: onnxruntime here has no CUDA provider: pip uninstall onnxruntime; {_INSTALL}"
-        )
+        remedy = f"pip uninstall onnxruntime; then {_remedy((_GPU,), _INSTALL)}"
+        raise BackendError(f"backend ort-cuda: onnxruntime here has no CUDA provider: {remedy}")
     if tuple(int(n) for n in ort.__version__.split(".")[:2]) < OLDEST:
         oldest = ".".join(map(str, OLDEST))
         raise BackendError(f"backend ort-cuda: onnxruntime-gpu {ort.__version__} is older than {oldest}; {_INSTALL} -U")

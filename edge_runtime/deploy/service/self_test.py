@@ -20,7 +20,7 @@ from edge_runtime.bundle import Bundle
 from edge_runtime.config import Robot
 from edge_runtime.errors import BundleError
 from edge_runtime.policies.graph_policy import GraphPolicy
-from edge_runtime.policy import open_backend, policy_on
+from edge_runtime.policy import policy_on, robot_backend
 from edge_runtime.probes import read_probes
 
 TIMED = 5
@@ -76,7 +76,7 @@ def proven_policy(
     `told` is called with the part of the answers that is done. Raises `BundleError` with the figures where the gate is
     not passed, unless a person has accepted as much of the bundle; and what opening it raises.
     """
-    backend = Once(open_backend(bundle, robot.policy.backend, robot.policy.threads))
+    backend = Once(robot_backend(robot, bundle))
     answers = verify.check(bundle, backend, told)
     accepted = answers.verdict == "fail" and bundle.manifest.verdict == "accepted"
     if answers.verdict == "fail" and not accepted:

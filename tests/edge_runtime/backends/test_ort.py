@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
+from edge_runtime import cli
 from edge_runtime.backends.ort import Engine
 from edge_runtime.errors import BackendError
 from tests.edge_runtime.backends.contract import FLOAT, INT64, BackendContract, node, write
 from tests.edge_runtime.backends.program_contract import ProgramContract
+from tests.edge_runtime.engines import onnx_bundle
 from tests.edge_runtime.memory import growth
 
 
@@ -39,8 +42,28 @@ class TestOrt(BackendContract, ProgramContract):
 
     def test_without_the_library_it_says_what_to_install(self, double: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "onnxruntime", None)
-        with pytest.raises(BackendError, match=r"backend ort: .*pip install onnxruntime"):
+        monkeypatch.setattr(metadata, "distributions", lambda *, name: [])
+        with pytest.raises(BackendError, match=r"^backend ort: .*; pip install onnxruntime$"):
             Engine().load(double)
+
+    @pytest.mark.parametrize("there", ["onnxruntime", "onnxruntime-gpu"])
+    def test_an_empty_folder_is_one_line(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], there: str
+    ) -> None:
+        """Where the other of two distributions that share it was removed; pip takes what it has a note of for whole."""
+        (tmp_path / "site" / "onnxruntime").mkdir(parents=True)
+        monkeypatch.setattr(sys, "path", [str(tmp_path / "site")])
+        for name in [name for name in sys.modules if name.partition(".")[0] == "onnxruntime"]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setattr(metadata, "distributions", lambda *, name: [name] if name == there else [])
+        bundle = onnx_bundle.bundle(tmp_path)
+        assert cli.main(["verify", str(bundle), "--backend", "ort"]) == 2
+        out, err = capsys.readouterr()
+        assert (out, err) == (
+            "",
+            f"edge: backend ort: {tmp_path}/site/onnxruntime is all that is left of onnxruntime; pip install "
+            f"--force-reinstall --no-deps {there}\n",
+        )
 
     def test_it_leaves_nothing_at_home_that_knows_this_machine(self, double: Path, tmp_path: Path) -> None:
         """By a process of its own, where the library is new, and where nothing says that it is a test's."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gc
 import inspect
+import re
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import onnxruntime as real
@@ -157,12 +160,39 @@ class TestLibrary:
 
     def test_one_without_the_provider(self, library: Library) -> None:
         library.module.get_available_providers = lambda: ["AzureExecutionProvider", "CPUExecutionProvider"]
-        words = r"^backend ort-cuda: onnxruntime here has no CUDA provider: pip uninstall onnxruntime; pip install '"
+        words = (
+            r"^backend ort-cuda: onnxruntime here has no CUDA provider: pip uninstall onnxruntime; then pip install '"
+        )
+        assert refusal(Engine().load, Path("g.onnx"), words=words)
+
+    def test_one_that_the_other_was_installed_over(self, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Removing that takes the folder with it, and pip would take this one for whole."""
+        library.module.get_available_providers = lambda: ["CPUExecutionProvider"]
+        monkeypatch.setattr(metadata, "distributions", lambda *, name: [name])
+        words = r"pip uninstall onnxruntime; then pip install --force-reinstall --no-deps onnxruntime-gpu$"
         assert refusal(Engine().load, Path("g.onnx"), words=words)
 
     def test_one_that_is_not_installed(self, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "onnxruntime", None)
         assert refusal(Engine().load, Path("g.onnx"), words=r"^backend ort-cuda: .*; pip install 'onnxruntime-gpu\[")
+
+    @pytest.mark.parametrize(
+        ("there", "remedy"),
+        [
+            ([], "'onnxruntime-gpu[cuda,cudnn]'"),
+            (["onnxruntime"], "'onnxruntime-gpu[cuda,cudnn]'"),
+            (["onnxruntime", "onnxruntime-gpu"], "--force-reinstall --no-deps onnxruntime-gpu"),
+        ],
+    )
+    def test_one_of_which_a_folder_is_left(
+        self, library: Library, monkeypatch: pytest.MonkeyPatch, there: list[str], remedy: str
+    ) -> None:
+        left = ModuleType("onnxruntime")
+        left.__path__ = ["/site/onnxruntime"]
+        monkeypatch.setitem(sys.modules, "onnxruntime", left)
+        monkeypatch.setattr(metadata, "distributions", lambda *, name: [one for one in there if one == name])
+        said = f"backend ort-cuda: /site/onnxruntime is all that is left of onnxruntime; pip install {remedy}"
+        assert refusal(Engine().load, Path("g.onnx"), words=f"^{re.escape(said)}$")
 
     @pytest.mark.parametrize("version", ["1.30.2", "1.9.0", "0.99"])
     def test_one_that_is_too_old(self, library: Library, version: str) -> None:

@@ -12,13 +12,17 @@ import pytest
 from edge_runtime.bundle import MANIFEST, Bundle, open_bundle
 from edge_runtime.bundle_spec import PoseSpec, PoseVector, VectorSpec
 from edge_runtime.config import Robot
-from edge_runtime.doctor import policy
+from edge_runtime.doctor import one_node, policy
 from edge_runtime.doctor.check import Check
 from edge_runtime.engines.key import BuildOptions, EngineKey, Place
 from edge_runtime.engines.store import Store
 from edge_runtime.errors import BackendError
 from tests.edge_runtime import fakes, sim_arm, tiny_bundle
+from tests.edge_runtime.backends import fake_ort_cuda
+from tests.edge_runtime.backends.fake_ort_cuda import Library
 from tests.edge_runtime.fakes import robot
+
+library = fake_ort_cuda.library
 
 HERE = Place("trt", "10.3.0", "sm87", "Orin", "36.4.3")
 
@@ -128,15 +132,15 @@ def test_without_a_gpu_one_line_says_so_and_no_engine_is_asked_for(
         raise BackendError("no GPU can be reached from here: no driver")
 
     monkeypatch.setattr(policy, "gpu", absent)
+    monkeypatch.setattr(policy, "load_api", lambda backend: None)
     *_, last = found = list(policy.check(with_bundle(bundle, backend=backend)))
     assert [check.name for check in found] == ["bundle", "fit", "gpu"]
-    said = f"backend {backend.replace('-', '_')}: no GPU can be reached from here: no driver"
-    assert last == Check("gpu", "bad", said)
+    assert last == Check("gpu", "bad", f"backend {backend}: no GPU can be reached from here: no driver")
 
 
 def test_the_gpu_is_named(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policy, "gpu", lambda: SimpleNamespace(name="Orin", arch="sm87"))
-    monkeypatch.setattr(policy, "onnxruntime_gpu", lambda: None)
+    monkeypatch.setattr(one_node, "load", lambda backend: None)
     monkeypatch.setattr(policy, "load_api", lambda backend: None)
     monkeypatch.setattr(policy, "place_here", lambda api: HERE)
     for backend, engines in (("ort-cuda", "ok"), ("trt", "bad")):
@@ -149,14 +153,44 @@ def test_no_tensorrt_here(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None
         raise BackendError("backend trt: no module: pip install tensorrt")
 
     monkeypatch.setattr(policy, "load_api", absent)
-    found = policy.engines(open_bundle(bundle), "trt")
-    assert (found.level, found.found) == ("bad", "backend trt: no module: pip install tensorrt")
+    *_, only = found = list(policy.check(with_bundle(bundle, backend="trt")))
+    assert [check.name for check in found] == ["bundle", "fit", "gpu"]
+    assert only == Check("gpu", "bad", "backend trt: no module: pip install tensorrt")
 
 
-def test_onnx_runtime_without_cuda_needs_no_engines_and_is_no_use(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
-    found = policy.engines(open_bundle(bundle), "ort_cuda")
+def test_onnx_runtime_runs_a_graph_of_one_node() -> None:
+    assert policy.onnx_runtime("ort") == Check("engines", "ok", "backend ort needs none")
+
+
+def test_onnx_runtime_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    found = policy.onnx_runtime("ort")
+    assert (found.level, found.found.partition(": ")[0]) == ("bad", "backend ort")
+
+
+def test_a_cuda_provider(library: Library) -> None:
+    assert policy.onnx_runtime("ort_cuda") == Check("engines", "ok", "backend ort-cuda needs none")
+    (session,) = library.sessions
+    assert not session.on_the_cpu
+
+
+def test_a_cuda_provider_that_cannot_be_loaded_is_found_out(library: Library) -> None:
+    """That it is among the providers of which ONNX Runtime says that they are available means nothing."""
+    library.provider.unlink()
+    library.provider.write_text("no library")
+    found = policy.onnx_runtime("ort_cuda")
+    assert found.level == "bad"
+    assert found.found.startswith("backend ort-cuda: onnxruntime-gpu 1.31.1 cannot load its CUDA provider: ")
+
+
+def test_what_a_session_is_refused_for_is_not_said_of_a_file_that_is_gone(library: Library) -> None:
+    library.refusal = RuntimeError("CUDA failure 35: CUDA driver version is insufficient")
+    found = policy.onnx_runtime("ort_cuda")
+    assert found.found.startswith("a graph of one node: ONNX Runtime 1.31.1 refuses it: CUDA failure 35")
+
+
+def test_onnx_runtime_without_cuda_is_no_use(library: Library) -> None:
+    library.module.get_available_providers = lambda: ["CPUExecutionProvider"]
+    found = policy.onnx_runtime("ort_cuda")
     assert found.level == "bad"
     assert "has no CUDA provider: pip uninstall onnxruntime" in found.found

@@ -17,7 +17,10 @@ from click.testing import CliRunner
 
 from edge_runtime import cli
 from edge_runtime.bundle import open_bundle, seal
+from edge_runtime.doctor import policy
+from edge_runtime.doctor.check import Check
 from edge_runtime.engines import compile, gate
+from edge_runtime.engines.api import RTX_ARCHS
 from edge_runtime.engines.key import BuildOptions
 from edge_runtime.engines.store import Store
 from edge_runtime.errors import BackendError, BundleError
@@ -298,8 +301,9 @@ def test_a_backend_is_found_by_both_spellings(monkeypatch: pytest.MonkeyPatch, b
     monkeypatch.setitem(sys.modules, "tensorrt_rtx_bindings", None)
     fakes.forget()
     said = str(run("verify", str(bundle), "--backend", spelling).exception)
-    assert said.startswith("backend trt_rtx: ")
-    assert said.endswith("pip install '.[rtx]' in the checkout")
+    assert said.startswith("backend trt-rtx: ")
+    assert said.endswith("pip install '.[cuda,rtx]' in the checkout")
+    assert str(run("compile", str(bundle), "--backend", spelling).exception) == said
 
 
 @pytest.mark.parametrize(("instead", "code"), [(RIGHT, 0), (WRONG, 1)])
@@ -338,8 +342,36 @@ def test_refusals(machine: Machine, monkeypatch: pytest.MonkeyPatch, bundle: Pat
         compile.compile_bundle(bundle)
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     fakes.forget()
-    with pytest.raises(BackendError, match=r"backend trt: .* it comes with JetPack"):
+    with pytest.raises(BackendError, match=r"backend trt: .*; pip install '\.\[tensorrt\]' .* comes with JetPack"):
         compile.compile_bundle(bundle)
+
+
+def test_a_gpu_that_tensorrt_rtx_does_not_build_for(
+    machine: Machine, bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody named it, and there is nothing to compile: so whoever asks for the backend hears it at once."""
+    machine.install("1.7.1", rtx=True, capability=(9, 0), name="H200")
+    why = "backend trt-rtx: TensorRT-RTX does not build for sm90, this GPU (H200); use trt or ort-cuda"
+    for command, more in (("verify", ""), ("compile", "; or name a GPU: --for sm86")):
+        assert cli.main([command, str(bundle), "--backend", "trt-rtx"]) == 2
+        assert capsys.readouterr().err == f"edge: {why}{more}\n"
+    (gpu, *_), last = [policy.gpu_here("trt_rtx")], policy.engines(open_bundle(bundle), "trt_rtx")
+    assert (gpu.found, last) == ("H200, sm90", Check("engines", "bad", why))
+
+
+def test_help_names_the_architectures_of_tensorrt_rtx(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["compile", "--help"]) == 0
+    assert ", ".join(RTX_ARCHS) in " ".join(capsys.readouterr().out.split())
+
+
+def test_engines_for_a_computers_gpu_speak_of_no_robot(
+    machine: Machine, bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.install("1.7.1", rtx=True, capability=(8, 9), name="RTX 4090", integrated=False)
+    assert cli.main(["compile", str(bundle), "--backend", "trt-rtx"]) == 0
+    said = capsys.readouterr().out
+    assert "speed: measure it where they run" in said
+    assert not any(word in said for word in ("robot", "Orin", "trt_rtx"))
 
 
 def test_a_place_is_told_from_another_by_its_gpu(machine: Machine, bundle: Path) -> None:

@@ -76,9 +76,9 @@ def test_what_is_not_proven_is_said_of_the_gpu_that_it_was_built_for(tmp_path: P
     bundle = onnx_bundle.bundle(tmp_path)
     for arch, said in (("sm86", True), ("sm89", False)):
         found = compile.compile_bundle(bundle, "trt_rtx", arch)
-        assert set(compile.AHEAD) <= set(found.unproven)
-        assert (set(compile.AHEAD_SM86) <= set(found.unproven)) == said
+        assert (set(compile.STANDS_IN) <= set(found.unproven)) == said
         assert ("support matrix" in compile.text(found)) == said
+        assert ("Orin" in compile.text(found)) == said
 
 
 def test_sm86_stands_in_for_orin_and_nothing_else_does(tmp_path: Path) -> None:
@@ -95,13 +95,16 @@ def test_sm86_stands_in_for_orin_and_nothing_else_does(tmp_path: Path) -> None:
         compile.compile_bundle(other, "trt_rtx", "sm86")
 
 
-def test_without_a_gpu_one_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "why", [CudaError("cuInit", 100, "CUDA_ERROR_NO_DEVICE"), RuntimeError("Ensure that the driver is installed.")]
+)
+def test_without_a_gpu_one_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: Exception) -> None:
     def absent() -> None:
-        raise CudaError("cuInit", 100, "CUDA_ERROR_NO_DEVICE")
+        raise why
 
     monkeypatch.setattr(cuda_gpu, "Gpu", absent)
     cuda_gpu.gpu.cache_clear()
-    with pytest.raises(BackendError, match=r"^no GPU can be reached from here: .*; or name a GPU: --for sm86$"):
+    with pytest.raises(BackendError, match=r"^no GPU can be reached from here: .*[^.]; or name a GPU: --for sm86$"):
         compile.compile_bundle(tmp_path, "trt_rtx")
 
 
