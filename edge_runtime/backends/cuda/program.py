@@ -116,7 +116,6 @@ def _on_gpu(step: Run) -> GpuGraph:
 @contextmanager
 def _no_collection() -> Iterator[None]:
     """Within the block nothing is collected: what frees memory of the GPU would end a capture."""
-    gc.collect()
     collecting = gc.isenabled()
     gc.disable()
     try:

@@ -174,6 +174,7 @@ def test_a_collection_does_not_end_a_capture(machine: Machine) -> None:
         assert gc.isenabled()
     finally:
         gc.set_threshold(*thresholds)
+    gc.collect()
     assert simulated.used_bytes() < used + 64 * 4
 
 
