@@ -20,8 +20,6 @@ from edge_runtime.floor import Floor
 from edge_runtime.link import Link
 from edge_runtime.record import RunRecord
 from edge_runtime.states import DISARMED, PARK, READY, TASK
-from export import cli as exporter
-from export.layouts.options import Options
 from tests.edge_runtime.fakes import FakePolicy, robot, spec
 from tests.edge_runtime.sample_record import record
 
@@ -251,6 +249,10 @@ def test_without_a_bundle_the_demos_checkpoint_is_exported(
     benched: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """As `edge export` does it: with its options."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    from export import cli as exporter
+    from export.layouts.options import Options
+
     monkeypatch.chdir(tmp_path)
     exports: list[tuple[Path, Path, Options]] = []
     monkeypatch.setattr("export.cli.export_checkpoint", lambda *given: exports.append(given[:3]))

@@ -6,9 +6,7 @@ import shutil
 from pathlib import Path
 
 import msgspec
-import onnx
 import pytest
-from onnx import TensorProto, helper
 
 from edge_runtime import cli, config_parts
 from edge_runtime.bundle import seal
@@ -18,6 +16,9 @@ from tests.edge_runtime import tiny_bundle
 from tests.edge_runtime.fakes import spec
 from tests.edge_runtime.test_config import write
 from tests.robot_toml import NAMES, ROBOT
+
+onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+TensorProto, helper = onnx.TensorProto, onnx.helper
 
 FITS = msgspec.structs.replace(tiny_bundle.MANIFEST, spec=spec(NAMES))
 HEAD = msgspec.structs.replace(tiny_bundle.SPEC.head, committed=2)  # type: ignore[arg-type]
