@@ -159,7 +159,7 @@ def _worst(session: Session, failure: BaseException | None) -> BaseException | N
     """Why the run failed, None where it did not: first of all what the process cannot go on after."""
     if (found := fatal(failure)) is not None:
         return found
-    also = f"{failure}; " if failure is not None else ""
+    also = f"{failure}; " if str(failure or "") else ""
     if lost := session.link.lost:
         return DeviceLost(f"{also}{lost}")
     if hung := session.loop.hung or session.inference.hung:

@@ -115,9 +115,9 @@ class Inference:
             raise self._broken
 
     def stop(self) -> None:
-        """End the thread, after the inference in flight: `hung` where that never ends."""
+        """End the thread, after the inference in flight: `hung` where that never ends. One that warms up is left."""
         self._stop.set()
-        if self._thread.is_alive() and not self.hung:
+        if self._thread.is_alive() and self._warm.is_set() and not self.hung:
             began_ns = self._link.inference_started_ns
             flight_s = (self._clock.now_ns() - began_ns) / 1e9 if began_ns else 0.0
             self._thread.join(JOIN_S + max(0.0, self._hung_s - flight_s))
@@ -249,6 +249,8 @@ class Inference:
     def _run(self) -> None:
         try:
             for _ in range(WARM_UPS):
+                if self._stop.is_set():
+                    return
                 began_ns = self._clock.now_ns()
                 with suppress(MalformedTokens):  # of a picture of nothing: it has inferred all the same
                     self._call(self._warm_prompt, None if self._running is None else self._running.example())

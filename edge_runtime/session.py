@@ -168,6 +168,7 @@ class Session:
         ticks, kept = self.ticks, self.ticks.order()
         inferences, inferred = self.inferences, self.inferences.order()
         director = self.loop.director
+        events = list(self.kept)  # in one go: a thread adds to it meanwhile
         return RunRecord(
             robot=self.robot.name,
             rate_hz=self.robot.control.rate_hz,
@@ -194,13 +195,13 @@ class Session:
             successes=director.successes,
             state_seconds=director.machine.seconds(ended_ns),
             counters=self.counters(),
-            events=[*self.kept, *self._ends(ended_ns)],
+            events=[*events, *self._ends(events, ended_ns)],
             machine=self.machine,
         )
 
-    def _ends(self, ended_ns: int) -> Iterator[Event]:
-        """What the process ends for, where nobody has told: it was found as the run was taken apart."""
-        told = {event.name for event in self.kept}
+    def _ends(self, events: list[Event], ended_ns: int) -> Iterator[Event]:
+        """What the process ends for, where `events` do not tell: it was found as the run was taken apart."""
+        told = {event.name for event in events}
         for name, cause in ((HUNG, self.inference.hung), (LOST, self.link.lost)):
             if cause and name not in told:
                 yield Event(ended_ns, name, cause)

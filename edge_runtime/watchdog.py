@@ -149,13 +149,12 @@ class Watchdog:
         return self._hung.cause if self._hung.check(flight_ns, now.now_ns) else ""
 
     def lost(self, mode: Mode, now: Readings) -> str:
-        """Why the device takes no more work from this process, empty while it does. In the modes of `hung`."""
-        if not now.device_lost or mode.state is State.TAKEOVER:
-            return ""
-        if not self._lost:
+        """Why the device takes no more work from this process, empty while it does, and in the mode of `hung` where a
+        person drives: that is told, and ends nothing."""
+        if now.device_lost and not self._lost:
             self._lost = 1
             self._report(LOST, now.device_lost)
-        return now.device_lost
+        return "" if mode.state is State.TAKEOVER else now.device_lost
 
     def _running(self, now: Readings) -> Happening | None:
         late = self._late(now)

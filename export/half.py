@@ -1,7 +1,8 @@
 """Lowers the floating point of a graph, part by part, to bfloat16 or float16, as mixed-precision PyTorch would run it.
 
-Products run in their part's type, and so does what only brings a value to them: it is rounded first, and then moved.
-Attention's softmax and mask take the type of the scores, as every attention kernel does: inside it is float32. What
+Products run in their part's type, and so does what only brings a value to them: it is rounded first, and then moved,
+or scaled by one number, which costs at most one more rounding. Attention's softmax and mask take the type of the
+scores, as attention kernels do: ONNX Runtime's adds up in float32 inside. What
 needs range or precision runs in float32: norms, rotary tables, reductions, squares. Everything between takes the wider
 type of what it reads, so a residual stream keeps the type that it begins in and a norm stays in float32 until the next
 product; what was looked up in a table counts as float32. Inputs and outputs of the graph keep their types. The

@@ -444,6 +444,30 @@ def test_a_warm_up_that_never_ends_says_so_and_is_not_waited_for_again(monkeypat
     back.set()
 
 
+def test_a_slow_warm_up_that_is_interrupted_is_no_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first inference of a big model takes a minute: whoever ends it there is not kept waiting, nor told of one."""
+    bench, began, back = Bench(), threading.Event(), threading.Event()
+
+    def act(_observation: Observation, _out: np.ndarray) -> None:
+        began.set()
+        back.wait()
+
+    def interrupted(_timeout: float | None = None) -> bool:
+        assert began.wait(5.0)
+        raise KeyboardInterrupt
+
+    bench.policy.act = act
+    monkeypatch.setattr(bench.inference._warm, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        bench.inference.start(prompt("warm"), HUNG_S)
+    bench.inference.stop()  # returns although the inference is in flight
+    assert bench.inference._thread.is_alive()
+    assert not bench.inference.hung
+    back.set()
+    bench.inference._thread.join(5.0)
+    assert len(bench.policy.seen) == 1, "the second inference of the warm-up is not begun"
+
+
 @pytest.mark.parametrize(("hung_s", "hung"), [(9.9, True), (99.0, False)])
 def test_the_end_waits_for_the_inference_in_flight_until_it_never_ends(
     monkeypatch: pytest.MonkeyPatch, hung_s: float, hung: bool

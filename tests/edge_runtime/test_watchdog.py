@@ -124,6 +124,7 @@ def test_nobody_loses_the_arm_they_drive_for_what_the_policy_runs_on(post: Post,
     post.now.inference_started_ns = NOW - 20_000 * MS
     post.now.device_lost = "illegal address"
     assert post.watchdog.hung(mode, post.now) == post.watchdog.lost(mode, post.now) == ""
+    assert post.events == [("device lost", "illegal address")], "they are told all the same"
     assert post.watchdog.hung(states.READY, post.now)
     assert post.watchdog.lost(states.READY, post.now)
 
