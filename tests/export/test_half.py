@@ -194,6 +194,23 @@ def test_what_is_brought_to_a_product_is_cast_once_and_first(half: str) -> None:
     assert found["seen"] == KINDS["fp32"], "an output that no product reads"
 
 
+@pytest.mark.parametrize("also", ["moved", "z"], ids=["an output too", "read in float32 too"])
+def test_what_is_not_for_products_alone_is_not_rounded(also: str) -> None:
+    """The cosines go to a product, and besides out of the graph, or into an exponential."""
+    nodes = [
+        node("Cos", ["x"], ["turned"]),
+        node("Transpose", ["turned"], ["moved"], perm=[1, 0]),
+        node("MatMul", ["moved", B + "q"], ["y"]),
+        *([node("Exp", ["moved"], ["z"])] if also == "z" else []),
+    ]
+    whole = model(nodes, {"x": (16, 5)}, ("y", also), {B + "q": normal(16, 16) / 4})
+    given = {"x": normal(16, 5)}
+    exact, wanted = run(whole, given)
+    product, other = run(lowered(whole, backbone="fp16"), given)  # in place
+    assert 0 < error(product, exact) < 3e-3
+    assert other.tobytes() == wanted.tobytes()
+
+
 def test_attention_with_a_cache_computes_what_float32_does() -> None:
     given = {"x": normal(1, 5, 16), "past": normal(1, 1, 3, 16, seed=1)}
     for one, other in zip(run(lowered(cached(), backbone="fp16"), given), run(cached(), given), strict=True):
