@@ -17,8 +17,6 @@ from edge_runtime.backends.program.tensor import Tensor
 THREADS = 256
 """Of a block; `choose` counts on it."""
 _ADDRESS, _U32, _I64, _F32 = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int64, ctypes.c_float
-Arguments = tuple[tuple[Any, ...], tuple[Any, ...]]
-"""Of a kernel: values, and the C type of each."""
 
 
 def enqueue(step: Step) -> None:
